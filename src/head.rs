@@ -1,0 +1,90 @@
+//! Views of a message's head, the same for every body type.
+
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::{Body, SizeHint};
+
+/// What can be known of a request before its body is read.
+///
+/// A view borrows the head where it lies, so that a callback need not be generic over the body.
+///
+/// ```
+/// use http_body_util::Full;
+/// use tower_passthrough::RequestHead;
+///
+/// let request = http::Request::get("/chat").body(Full::new(bytes::Bytes::from("hello"))).unwrap();
+/// let head = RequestHead::from(&request);
+/// assert_eq!(head.uri.path(), "/chat");
+/// assert_eq!(head.body_size.exact(), Some(5));
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's target, in the form that the service was given.
+    pub uri: &'a Uri,
+    /// The protocol version that the request came with.
+    pub version: Version,
+    /// The request's header fields.
+    pub headers: &'a HeaderMap,
+    /// The request's extensions: what the server and outer layers left there.
+    pub extensions: &'a Extensions,
+    /// The body's own hint of its size. A hint: a body may yield more or fewer bytes.
+    pub body_size: SizeHint,
+}
+
+impl<'a, B: Body> From<&'a Request<B>> for RequestHead<'a> {
+    fn from(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+            body_size: request.body().size_hint(),
+        }
+    }
+}
+
+/// What can be known of a response before its body is polled.
+///
+/// ```
+/// use http_body_util::Empty;
+/// use tower_passthrough::ResponseHead;
+///
+/// let response = http::Response::builder().status(404).body(Empty::<bytes::Bytes>::new()).unwrap();
+/// let head = ResponseHead::from(&response);
+/// assert_eq!(head.status, 404);
+/// assert_eq!(head.body_size.exact(), Some(0));
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ResponseHead<'a> {
+    /// The response's status.
+    pub status: StatusCode,
+    /// The version that the service set. A server may send another.
+    pub version: Version,
+    /// The response's header fields, as they stand at this layer.
+    pub headers: &'a HeaderMap,
+    /// The response's extensions.
+    pub extensions: &'a Extensions,
+    /// The body's own hint of its size. A hint: a body may yield more or fewer bytes.
+    pub body_size: SizeHint,
+    /// Whether the connection stops speaking HTTP after this head: 101 (RFC 9110 §15.2.2), or a
+    /// 2xx to CONNECT (§9.3.6).
+    pub tunnel: bool,
+}
+
+/// The head of a response to a request that was not CONNECT.
+impl<'a, B: Body> From<&'a Response<B>> for ResponseHead<'a> {
+    fn from(response: &'a Response<B>) -> Self {
+        Self {
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers(),
+            extensions: response.extensions(),
+            body_size: response.body().size_hint(),
+            tunnel: response.status() == StatusCode::SWITCHING_PROTOCOLS,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Streaming-safe HTTP middleware.
+
+mod head;
+pub mod observe;
+
+pub use self::head::{RequestHead, ResponseHead};

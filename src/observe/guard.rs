@@ -1,0 +1,245 @@
+use std::{
+    fmt, mem,
+    num::NonZeroU64,
+    ops::{Deref, DerefMut},
+    time::Instant,
+};
+
+use bytes::Buf;
+use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
+use http_body::{Body, Frame, SizeHint};
+
+use super::{Moment, Observer, Outcome, observer::tell};
+use crate::ResponseHead;
+
+/// Owns an exchange's observer and is the only caller of its `on_end`.
+///
+/// It moves from the call to the future to the body (or the tunnel). Wherever it is dropped with
+/// its observer still inside, the exchange ends there.
+pub(super) struct Guard<O: Observer> {
+    /// `None` if the exchange is not watched, or is over.
+    observer: Option<O>,
+    progress: Progress,
+}
+
+/// How far the exchange has come, and so what a drop at this point means.
+#[derive(Debug)]
+enum Progress {
+    /// There is no head yet.
+    Awaited,
+    /// The body is under way, and nothing but its end will tell that it is whole.
+    Open,
+    /// The body is under way and owes as many bytes as were announced and have not come.
+    Owed(NonZeroU64),
+    /// All that was announced has come, the last of it at this instant. A server may drop the
+    /// body here, or may poll on and find trailers or even data.
+    Settled(Instant),
+    /// The connection is a tunnel.
+    Tunnelled,
+}
+
+/// The one thing that matters about the request once it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Head,
+    Connect,
+    Other,
+}
+
+impl From<&Method> for Asked {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<O: Observer> Guard<O> {
+    pub(super) fn new(observer: Option<O>) -> Self {
+        Self {
+            observer,
+            progress: Progress::Awaited,
+        }
+    }
+
+    pub(super) fn is_watching(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    pub(super) fn take(&mut self) -> Self {
+        mem::replace(self, Self::new(None))
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome, at: &Moment) {
+        if let Some(observer) = self.observer.take() {
+            tell(observer, outcome, at);
+        }
+    }
+
+    /// If what is done with the guard from here on unwinds, the exchange ends as panicked, there
+    /// and then: a `catch_unwind` further out may keep the remains for long, or poll them again.
+    pub(super) fn armed(&mut self) -> Armed<'_, O> {
+        Armed(self)
+    }
+
+    pub(super) fn on_response<B: Body>(&mut self, response: &Response<B>, asked: Asked) {
+        let Some(observer) = &mut self.observer else {
+            return;
+        };
+        let at = Moment::new();
+        let mut head = ResponseHead::from(response);
+        head.tunnel |= asked == Asked::Connect && head.status.is_success();
+        observer.on_response(&head, &at);
+
+        self.progress = if head.tunnel {
+            Progress::Tunnelled
+        } else if response.body().is_end_stream() {
+            return self.end(Outcome::Complete, &at);
+        } else if asked == Asked::Head || has_no_content(head.status) {
+            Progress::Settled(at.instant())
+        } else {
+            match announced(head.headers, &head.body_size).map(NonZeroU64::new) {
+                None => Progress::Open,
+                Some(None) => Progress::Settled(at.instant()),
+                Some(Some(owed)) => Progress::Owed(owed),
+            }
+        };
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        matches!(self.progress, Progress::Tunnelled)
+    }
+
+    /// Tells of what a poll of the body gave. `is_end_stream` is asked only where it matters.
+    #[inline]
+    pub(super) fn on_frame<D: Buf, E>(
+        &mut self,
+        polled: Option<&Result<Frame<D>, E>>,
+        is_end_stream: impl FnOnce() -> bool,
+    ) {
+        let Some(observer) = &mut self.observer else {
+            return;
+        };
+        let at = Moment::new();
+        match polled {
+            None => self.end(Outcome::Complete, &at),
+            Some(Err(_)) => self.end(Outcome::BodyError, &at),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    observer.on_data(data, &at);
+                    self.progress.count(data.remaining(), &at);
+                    if is_end_stream() {
+                        self.end(Outcome::Complete, &at);
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    observer.on_trailers(trailers, &at);
+                    self.end(Outcome::Complete, &at);
+                }
+            }
+        }
+    }
+}
+
+impl Progress {
+    #[inline]
+    fn count(&mut self, bytes: usize, at: &Moment) {
+        let settled = match self {
+            Self::Owed(owed) => match NonZeroU64::new(owed.get().saturating_sub(bytes as u64)) {
+                Some(rest) => {
+                    *owed = rest;
+                    false
+                }
+                None => true,
+            },
+            Self::Settled(_) => true,
+            Self::Awaited | Self::Open | Self::Tunnelled => false,
+        };
+        if settled {
+            *self = Self::Settled(at.instant());
+        }
+    }
+
+    fn if_dropped(&self) -> (Outcome, Moment) {
+        match *self {
+            Self::Awaited => (Outcome::Cancelled, Moment::new()),
+            Self::Open | Self::Owed(_) => (Outcome::Disconnected, Moment::new()),
+            Self::Settled(at) => (Outcome::Complete, Moment::from(at)),
+            Self::Tunnelled => (Outcome::Upgraded, Moment::new()),
+        }
+    }
+}
+
+impl<O: Observer> Drop for Guard<O> {
+    fn drop(&mut self) {
+        if self.is_watching() {
+            let (outcome, at) = self.progress.if_dropped();
+            self.end(outcome, &at);
+        }
+    }
+}
+
+impl<O: Observer> fmt::Debug for Guard<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("watching", &self.is_watching())
+            .field("progress", &self.progress)
+            .finish()
+    }
+}
+
+/// See [`Guard::armed`].
+pub(super) struct Armed<'a, O: Observer>(&'a mut Guard<O>);
+
+impl<O: Observer> Armed<'_, O> {
+    #[inline]
+    pub(super) fn disarm(self) {
+        mem::forget(self);
+    }
+}
+
+impl<O: Observer> Deref for Armed<'_, O> {
+    type Target = Guard<O>;
+
+    fn deref(&self) -> &Guard<O> {
+        self.0
+    }
+}
+
+impl<O: Observer> DerefMut for Armed<'_, O> {
+    fn deref_mut(&mut self) -> &mut Guard<O> {
+        self.0
+    }
+}
+
+impl<O: Observer> Drop for Armed<'_, O> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.end(Outcome::Panicked, &Moment::new());
+    }
+}
+
+/// RFC 9110 §6.4.1: these never have content, whatever body they come with.
+fn has_no_content(status: StatusCode) -> bool {
+    status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+/// The length at which a server may stop polling: the head's `content-length` (RFC 9110 §8.6) or
+/// the body's exact size. If the two disagree, a server may go by either.
+fn announced(headers: &HeaderMap, hint: &SizeHint) -> Option<u64> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| {
+        let digits = value.to_str().ok()?;
+        // `parse` would take a sign too.
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())?
+    });
+    match (length, hint.exact()) {
+        (Some(length), Some(exact)) => Some(u64::min(length, exact)),
+        (length, exact) => length.or(exact),
+    }
+}

@@ -1,0 +1,226 @@
+//! A scripted body, and an observer that writes down all that it is told.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tower_passthrough::{
+    RequestHead, ResponseHead,
+    observe::{MakeObserver, Moment, Observer, Outcome},
+};
+
+/// What a [`Script`] does at one poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Yields as many bytes.
+    Data(usize),
+    Pending,
+    Trailers,
+    Error,
+    Panic,
+}
+
+/// What a [`Script`] says of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Unknown,
+    /// Just as many bytes as are still to come.
+    Exact,
+    /// As many, whatever comes.
+    Claimed(u64),
+}
+
+/// When a [`Script`] says that it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// As soon as it is.
+    Shown,
+    /// Never.
+    Hidden,
+    /// Always.
+    Claimed,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A body that does step by step what it is told, then yields `None` at every poll.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) steps: VecDeque<Step>,
+    pub(crate) size: Size,
+    pub(crate) end: End,
+    /// How often this body was polled after it had yielded `None` or an error.
+    pub(crate) polls_after_end: Arc<AtomicUsize>,
+    /// How many clones of this body were dropped.
+    pub(crate) drops: Arc<AtomicUsize>,
+    over: bool,
+}
+
+impl Script {
+    pub(crate) fn new(steps: impl IntoIterator<Item = Step>, size: Size, end: End) -> Self {
+        Self {
+            steps: steps.into_iter().collect(),
+            size,
+            end,
+            polls_after_end: Arc::default(),
+            drops: Arc::default(),
+            over: false,
+        }
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn trailers() -> HeaderMap {
+    HeaderMap::from_iter([("x-checksum".parse().unwrap(), "42".parse().unwrap())])
+}
+
+impl Body for Script {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.over {
+            self.polls_after_end.fetch_add(1, Ordering::SeqCst);
+        }
+        match self.steps.pop_front() {
+            Some(Step::Data(len)) => Poll::Ready(Some(Ok(Frame::data(vec![b'x'; len].into())))),
+            Some(Step::Pending) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers())))),
+            Some(Step::Error) => {
+                self.over = true;
+                Poll::Ready(Some(Err(Broken)))
+            }
+            Some(Step::Panic) => panic!("scripted"),
+            None => {
+                self.over = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self.end {
+            End::Shown => self.steps.is_empty(),
+            End::Hidden => false,
+            End::Claimed => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.size {
+            Size::Unknown => SizeHint::default(),
+            Size::Exact => SizeHint::with_exact(
+                self.steps
+                    .iter()
+                    .map(|step| match step {
+                        Step::Data(len) => *len as u64,
+                        _ => 0,
+                    })
+                    .sum(),
+            ),
+            Size::Claimed(len) => SizeHint::with_exact(len),
+        }
+    }
+}
+
+/// What an observer was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Response(StatusCode),
+    Data(usize),
+    Trailers,
+    End(Outcome),
+}
+
+/// A [`MakeObserver`] that writes down what the observers of all its exchanges are told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watch {
+    log: Arc<Mutex<Vec<(Told, Instant)>>>,
+}
+
+impl Watch {
+    pub(crate) fn told(&self) -> Vec<Told> {
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(told, _)| *told)
+            .collect()
+    }
+
+    /// All outcomes that were told: more than one for one exchange is a fault.
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+        let outcome = |told| match told {
+            Told::End(outcome) => Some(outcome),
+            _ => None,
+        };
+        self.told().into_iter().filter_map(outcome).collect()
+    }
+
+    /// When each thing is said to have happened.
+    pub(crate) fn moments(&self) -> Vec<(Told, Instant)> {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn write(&self, told: Told, at: &Moment) {
+        self.log.lock().unwrap().push((told, at.instant()));
+    }
+}
+
+impl MakeObserver for Watch {
+    type Observer = Self;
+
+    fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl Observer for Watch {
+    fn on_response(&mut self, head: &ResponseHead<'_>, at: &Moment) {
+        self.write(Told::Response(head.status), at);
+    }
+
+    fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
+        self.write(Told::Data(data.remaining()), at);
+    }
+
+    fn on_trailers(&mut self, _: &HeaderMap, at: &Moment) {
+        self.write(Told::Trailers, at);
+    }
+
+    fn on_end(self, outcome: Outcome, at: &Moment) {
+        self.write(Told::End(outcome), at);
+    }
+}
