@@ -1,6 +1,8 @@
 //! Views of a message's head, the same for every body type.
 
-use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 use http_body::{Body, SizeHint};
 
 /// What can be known of a request before its body is read.
@@ -75,16 +77,36 @@ pub struct ResponseHead<'a> {
     pub tunnel: bool,
 }
 
-/// The head of a response to a request that was not CONNECT.
-impl<'a, B: Body> From<&'a Response<B>> for ResponseHead<'a> {
-    fn from(response: &'a Response<B>) -> Self {
+impl<'a> ResponseHead<'a> {
+    pub(crate) fn new<B: Body>(response: &'a Response<B>, to_connect: bool) -> Self {
+        let status = response.status();
         Self {
-            status: response.status(),
+            status,
             version: response.version(),
             headers: response.headers(),
             extensions: response.extensions(),
             body_size: response.body().size_hint(),
-            tunnel: response.status() == StatusCode::SWITCHING_PROTOCOLS,
+            tunnel: status == StatusCode::SWITCHING_PROTOCOLS
+                || (to_connect && status.is_success()),
         }
+    }
+}
+
+/// The head of a response to a request that was not CONNECT.
+impl<'a, B: Body> From<&'a Response<B>> for ResponseHead<'a> {
+    fn from(response: &'a Response<B>) -> Self {
+        Self::new(response, false)
+    }
+}
+
+/// The number that a field of digits tells, such as `content-length` (RFC 9110 §8.6). `None` for
+/// anything else, signs and lists included, and for what 64 bits cannot hold.
+pub(crate) fn decimal(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    // `parse` alone would take a sign too.
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().ok()
+    } else {
+        None
     }
 }

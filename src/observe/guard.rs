@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{Moment, Observer, Outcome, observer::tell};
-use crate::ResponseHead;
+use crate::{ResponseHead, head::decimal};
 
 /// Owns an exchange's observer and is the only caller of its `on_end`.
 ///
@@ -89,8 +89,7 @@ impl<O: Observer> Guard<O> {
             return;
         };
         let at = Moment::new();
-        let mut head = ResponseHead::from(response);
-        head.tunnel |= asked == Asked::Connect && head.status.is_success();
+        let head = ResponseHead::new(response, asked == Asked::Connect);
         observer.on_response(&head, &at);
 
         self.progress = if head.tunnel {
@@ -185,7 +184,7 @@ impl<O: Observer> fmt::Debug for Guard<O> {
         f.debug_struct("Guard")
             .field("watching", &self.is_watching())
             .field("progress", &self.progress)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -230,14 +229,7 @@ fn has_no_content(status: StatusCode) -> bool {
 /// The length at which a server may stop polling: the head's `content-length` (RFC 9110 §8.6) or
 /// the body's exact size. If the two disagree, a server may go by either.
 fn announced(headers: &HeaderMap, hint: &SizeHint) -> Option<u64> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| {
-        let digits = value.to_str().ok()?;
-        // `parse` would take a sign too.
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())?
-    });
+    let length = headers.get(CONTENT_LENGTH).and_then(decimal);
     match (length, hint.exact()) {
         (Some(length), Some(exact)) => Some(u64::min(length, exact)),
         (length, exact) => length.or(exact),

@@ -1,0 +1,29 @@
+use std::{error::Error, fmt};
+
+/// Why a layer cannot be built: the sentence names what is wrong and why.
+///
+/// ```
+/// use tower_passthrough::headers::{HeadersLayer, ResponseRule};
+///
+/// let error = HeadersLayer::builder()
+///     .response(ResponseRule::insert("connection", "keep-alive"))
+///     .build()
+///     .unwrap_err();
+/// assert!(error.to_string().starts_with("header rule for `connection`: "));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError(String);
+
+impl BuildError {
+    pub(crate) fn new(why: impl fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for BuildError {}
