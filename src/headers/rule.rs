@@ -1,0 +1,321 @@
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{BuildError, RequestHead, ResponseHead, media_type};
+
+/// Whose header fields a [`Rule`] changes: [`OnRequest`] or [`OnResponse`].
+pub trait Stage: sealed::Sealed + Sized {
+    /// The head that conditions look at, and that values are computed from.
+    type Head<'a>;
+
+    #[doc(hidden)]
+    fn headers<'h>(head: &'h Self::Head<'_>) -> &'h HeaderMap;
+}
+
+/// Marks a [`Rule`] on requests.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OnRequest;
+
+/// Marks a [`Rule`] on responses.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OnResponse;
+
+mod sealed {
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Sealed {}
+    impl Sealed for super::OnRequest {}
+    impl Sealed for super::OnResponse {}
+}
+
+impl Stage for OnRequest {
+    type Head<'a> = RequestHead<'a>;
+
+    fn headers<'h>(head: &'h RequestHead<'_>) -> &'h HeaderMap {
+        head.headers
+    }
+}
+
+impl Stage for OnResponse {
+    type Head<'a> = ResponseHead<'a>;
+
+    fn headers<'h>(head: &'h ResponseHead<'_>) -> &'h HeaderMap {
+        head.headers
+    }
+}
+
+/// A rule on the header fields of requests.
+pub type RequestRule = Rule<OnRequest>;
+
+/// A rule on the header fields of responses.
+pub type ResponseRule = Rule<OnResponse>;
+
+/// What to do with one header field, and when.
+///
+/// Written as [`RequestRule`] or [`ResponseRule`]. What is wrong with a rule is told by
+/// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build). A header map that cannot hold one more field (it has 32,768)
+/// stays as it is.
+#[derive(Debug)]
+pub struct Rule<S: Stage> {
+    pub(super) checked: Result<Checked<S>, BuildError>,
+}
+
+impl<S: Stage> Rule<S> {
+    /// Sets the field to this value, whatever it was.
+    #[must_use]
+    pub fn insert<N: Name, V: FixedValue>(name: N, value: V) -> Self {
+        Self::fixed(name, Action::Insert, value)
+    }
+
+    /// Adds this value to those that the field has.
+    #[must_use]
+    pub fn append<N: Name, V: FixedValue>(name: N, value: V) -> Self {
+        Self::fixed(name, Action::Append, value)
+    }
+
+    /// Sets the field to this value if the head has no such field.
+    #[must_use]
+    pub fn if_absent<N: Name, V: FixedValue>(name: N, value: V) -> Self {
+        Self::fixed(name, Action::IfAbsent, value)
+    }
+
+    /// Removes the field with all its values.
+    #[must_use]
+    pub fn remove<N: Name>(name: N) -> Self {
+        Self {
+            checked: checked_name(name).map(|name| Checked::new(name, Action::Remove)),
+        }
+    }
+
+    /// Sets the field to what `value` makes of the head; leaves it as it is if that is `None`.
+    #[must_use]
+    pub fn insert_with<N: Name>(
+        name: N,
+        value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
+    ) -> Self {
+        Self::computed(name, Action::Insert, Box::new(value))
+    }
+
+    /// Adds what `value` makes of the head to the values of the field, if it makes anything.
+    #[must_use]
+    pub fn append_with<N: Name>(
+        name: N,
+        value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
+    ) -> Self {
+        Self::computed(name, Action::Append, Box::new(value))
+    }
+
+    /// Sets the field to what `value` makes of the head if the head has no such field. `value` is
+    /// not called otherwise.
+    #[must_use]
+    pub fn if_absent_with<N: Name>(
+        name: N,
+        value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
+    ) -> Self {
+        Self::computed(name, Action::IfAbsent, Box::new(value))
+    }
+
+    /// Applies the rule only if `condition` holds for the head. Of several conditions all must
+    /// hold.
+    #[must_use]
+    pub fn when(self, condition: impl Fn(&S::Head<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.changed(|rule| {
+            rule.conditions.push(Box::new(condition));
+            Ok(())
+        })
+    }
+
+    /// Applies the rule only if the head's `content-type` is this media type, whatever its
+    /// parameters; case means nothing (RFC 9110 §8.3.1).
+    #[must_use]
+    pub fn when_content_type(self, media_type: &'static str) -> Self {
+        self.changed(|rule| {
+            if !media_type::is_essence(media_type) {
+                return Err(BuildError::new(format_args!(
+                    "header rule for `{}`: `{media_type}` is not a media type: \
+                     write `type/subtype`, without parameters",
+                    rule.name
+                )));
+            }
+            rule.conditions.push(content_type::<S>(media_type));
+            Ok(())
+        })
+    }
+
+    fn fixed<N: Name, V: FixedValue>(name: N, action: fn(Value<S>) -> Action<S>, value: V) -> Self {
+        let checked = checked_name(name).and_then(|name| match value.try_into() {
+            Ok(value) => Ok(Checked::new(name, action(Value::Fixed(value)))),
+            Err(error) => {
+                let error: http::Error = error.into();
+                Err(BuildError::new(format_args!(
+                    "header rule for `{name}`: {error}"
+                )))
+            }
+        });
+        Self { checked }
+    }
+
+    fn computed<N: Name>(name: N, action: fn(Value<S>) -> Action<S>, value: Compute<S>) -> Self {
+        let new = |name| Checked::new(name, action(Value::Computed(value)));
+        Self {
+            checked: checked_name(name).map(new),
+        }
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Checked<S>) -> Result<(), BuildError>) -> Self {
+        let checked = self.checked.and_then(|mut rule| {
+            change(&mut rule)?;
+            Ok(rule)
+        });
+        Self { checked }
+    }
+}
+
+impl Rule<OnResponse> {
+    /// Applies the rule only if `condition` holds for the head of the request, as it came to this
+    /// layer. Of several conditions all must hold.
+    #[must_use]
+    pub fn when_request(
+        self,
+        condition: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.changed(|rule| {
+            rule.request_conditions.push(Box::new(condition));
+            Ok(())
+        })
+    }
+}
+
+/// What names a header field: a string or a [`HeaderName`].
+pub trait Name: AsRef<str> + TryInto<HeaderName, Error: Into<http::Error>> {}
+impl<N: AsRef<str> + TryInto<HeaderName, Error: Into<http::Error>>> Name for N {}
+
+/// What gives a fixed value: a string or a [`HeaderValue`].
+pub trait FixedValue: TryInto<HeaderValue, Error: Into<http::Error>> {}
+impl<V: TryInto<HeaderValue, Error: Into<http::Error>>> FixedValue for V {}
+
+pub(super) type Condition<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> bool + Send + Sync>;
+type Compute<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> Option<HeaderValue> + Send + Sync>;
+
+pub(super) fn content_type<S: Stage>(media_type: &'static str) -> Condition<S> {
+    Box::new(move |head| media_type::is(S::headers(head), media_type))
+}
+
+fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
+    let written = name.as_ref().to_owned();
+    let refused = |why: &dyn fmt::Display| {
+        Err(BuildError::new(format_args!(
+            "header rule for `{written}`: {why}"
+        )))
+    };
+    let name = match name.try_into() {
+        Ok(name) => name,
+        Err(error) => return refused(&error.into()),
+    };
+    match name.as_str() {
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
+            refused(
+                &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
+            )
+        }
+        "content-length" => {
+            refused(&"the field tells the length of a body that this layer does not know")
+        }
+        "trailer" => {
+            refused(&"the field announces the trailers of a body that this layer does not know")
+        }
+        _ => Ok(name),
+    }
+}
+
+/// A rule in which nothing is wrong.
+pub(super) struct Checked<S: Stage> {
+    name: HeaderName,
+    action: Action<S>,
+    pub(super) conditions: Vec<Condition<S>>,
+    /// Only response rules have these.
+    pub(super) request_conditions: Vec<Condition<OnRequest>>,
+}
+
+pub(super) enum Action<S: Stage> {
+    Insert(Value<S>),
+    Append(Value<S>),
+    IfAbsent(Value<S>),
+    Remove,
+}
+
+pub(super) enum Value<S: Stage> {
+    Fixed(HeaderValue),
+    Computed(Compute<S>),
+}
+
+/// What a rule comes to for one head.
+pub(super) enum Edit {
+    Insert(HeaderValue),
+    Append(HeaderValue),
+    Remove,
+}
+
+impl<S: Stage> Checked<S> {
+    pub(super) fn new(name: HeaderName, action: Action<S>) -> Self {
+        Self {
+            name,
+            action,
+            conditions: Vec::new(),
+            request_conditions: Vec::new(),
+        }
+    }
+
+    pub(super) fn has_request_conditions(&self) -> bool {
+        !self.request_conditions.is_empty()
+    }
+
+    pub(super) fn edit(&self, head: &S::Head<'_>) -> Option<Edit> {
+        if !self.conditions.iter().all(|holds| holds(head)) {
+            return None;
+        }
+        match &self.action {
+            Action::Remove => Some(Edit::Remove),
+            Action::Append(value) => value.get(head).map(Edit::Append),
+            Action::IfAbsent(_) if S::headers(head).contains_key(&self.name) => None,
+            Action::Insert(value) | Action::IfAbsent(value) => value.get(head).map(Edit::Insert),
+        }
+    }
+
+    pub(super) fn make(&self, edit: Edit, headers: &mut HeaderMap) {
+        // A full map refuses the field; there is no better answer on a request path.
+        match edit {
+            Edit::Insert(value) => drop(headers.try_insert(&self.name, value)),
+            Edit::Append(value) => drop(headers.try_append(&self.name, value)),
+            Edit::Remove => drop(headers.remove(&self.name)),
+        }
+    }
+}
+
+impl<S: Stage> Value<S> {
+    fn get(&self, head: &S::Head<'_>) -> Option<HeaderValue> {
+        match self {
+            Self::Fixed(value) => Some(value.clone()),
+            Self::Computed(value) => value(head),
+        }
+    }
+}
+
+impl<S: Stage> fmt::Debug for Checked<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match &self.action {
+            Action::Insert(_) => "insert",
+            Action::Append(_) => "append",
+            Action::IfAbsent(_) => "if_absent",
+            Action::Remove => "remove",
+        };
+        let conditions = self.conditions.len() + self.request_conditions.len();
+        f.debug_struct("Rule")
+            .field("action", &format_args!("{action}"))
+            .field("name", &self.name)
+            .field("conditions", &conditions)
+            .finish_non_exhaustive()
+    }
+}
