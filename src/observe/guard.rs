@@ -1,6 +1,5 @@
 use std::{
     fmt, mem,
-    num::NonZeroU64,
     ops::{Deref, DerefMut},
     time::Instant,
 };
@@ -22,15 +21,18 @@ pub(super) struct Guard<O: Observer> {
     progress: Progress,
 }
 
+/// More than any body has. What is owed is compared and subtracted at each frame: a number that
+/// never runs out saves a branch there. Half of it still tells the two cases apart.
+const ENDLESS: u64 = u64::MAX;
+
 /// How far the exchange has come, and so what a drop at this point means.
 #[derive(Debug)]
 enum Progress {
     /// There is no head yet.
     Awaited,
-    /// The body is under way, and nothing but its end will tell that it is whole.
-    Open,
-    /// The body is under way and owes as many bytes as were announced and have not come.
-    Owed(NonZeroU64),
+    /// The body is under way and owes as many bytes as were announced and have not come;
+    /// [`ENDLESS`] or not much less if nothing was announced.
+    Owing(u64),
     /// All that was announced has come, the last of it at this instant. A server may drop the
     /// body here, or may poll on and find trailers or even data.
     Settled(Instant),
@@ -72,6 +74,9 @@ impl<O: Observer> Guard<O> {
         mem::replace(self, Self::new(None))
     }
 
+    // Out of line, so that the path of a frame that is not the last stays short.
+    #[cold]
+    #[inline(never)]
     pub(super) fn end(&mut self, outcome: Outcome, at: &Moment) {
         if let Some(observer) = self.observer.take() {
             tell(observer, outcome, at);
@@ -99,10 +104,9 @@ impl<O: Observer> Guard<O> {
         } else if asked == Asked::Head || has_no_content(head.status) {
             Progress::Settled(at.instant())
         } else {
-            match announced(head.headers, &head.body_size).map(NonZeroU64::new) {
-                None => Progress::Open,
-                Some(None) => Progress::Settled(at.instant()),
-                Some(Some(owed)) => Progress::Owed(owed),
+            match announced(head.headers, &head.body_size).unwrap_or(ENDLESS) {
+                0 => Progress::Settled(at.instant()),
+                owed => Progress::Owing(owed),
             }
         };
     }
@@ -122,21 +126,29 @@ impl<O: Observer> Guard<O> {
             return;
         };
         let at = Moment::new();
-        match polled {
-            None => self.end(Outcome::Complete, &at),
-            Some(Err(_)) => self.end(Outcome::BodyError, &at),
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    observer.on_data(data, &at);
-                    self.progress.count(data.remaining(), &at);
-                    if is_end_stream() {
-                        self.end(Outcome::Complete, &at);
-                    }
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    observer.on_trailers(trailers, &at);
-                    self.end(Outcome::Complete, &at);
-                }
+        if let Some(data) = polled.and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            observer.on_data(data, &at);
+            self.progress.count(data.remaining(), &at);
+            if is_end_stream() {
+                self.end(Outcome::Complete, &at);
             }
+        } else {
+            let trailers = polled.map(|frame| frame.as_ref().map(Frame::trailers_ref));
+            self.on_last(trailers, &at);
+        }
+    }
+
+    #[cold]
+    fn on_last<E>(&mut self, polled: Option<Result<Option<&HeaderMap>, &E>>, at: &Moment) {
+        match (polled, &mut self.observer) {
+            (None, _) => self.end(Outcome::Complete, at),
+            (Some(Err(_)), _) => self.end(Outcome::BodyError, at),
+            (Some(Ok(Some(trailers))), Some(observer)) => {
+                observer.on_trailers(trailers, at);
+                self.end(Outcome::Complete, at);
+            }
+            // A kind of frame that is neither, should there ever be one.
+            (Some(Ok(_)), _) => {}
         }
     }
 }
@@ -144,26 +156,28 @@ impl<O: Observer> Guard<O> {
 impl Progress {
     #[inline]
     fn count(&mut self, bytes: usize, at: &Moment) {
-        let settled = match self {
-            Self::Owed(owed) => match NonZeroU64::new(owed.get().saturating_sub(bytes as u64)) {
-                Some(rest) => {
-                    *owed = rest;
-                    false
-                }
-                None => true,
-            },
-            Self::Settled(_) => true,
-            Self::Awaited | Self::Open | Self::Tunnelled => false,
-        };
-        if settled {
-            *self = Self::Settled(at.instant());
+        let bytes = bytes as u64;
+        match self {
+            Self::Owing(owed) if *owed > bytes => *owed -= bytes,
+            _ => self.settle(at),
+        }
+    }
+
+    /// All that was owed has come, or came before.
+    #[cold]
+    fn settle(&mut self, at: &Moment) {
+        match self {
+            // A frame that claims to be larger than all memory.
+            Self::Owing(owed) if *owed > ENDLESS / 2 => *owed = ENDLESS,
+            Self::Owing(_) | Self::Settled(_) => *self = Self::Settled(at.instant()),
+            Self::Awaited | Self::Tunnelled => {}
         }
     }
 
     fn if_dropped(&self) -> (Outcome, Moment) {
         match *self {
             Self::Awaited => (Outcome::Cancelled, Moment::new()),
-            Self::Open | Self::Owed(_) => (Outcome::Disconnected, Moment::new()),
+            Self::Owing(_) => (Outcome::Disconnected, Moment::new()),
             Self::Settled(at) => (Outcome::Complete, Moment::from(at)),
             Self::Tunnelled => (Outcome::Upgraded, Moment::new()),
         }

@@ -1,0 +1,237 @@
+//! Exact numbers of allocations per request and per frame, and the size of what a body carries.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Empty;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use tower::{Layer, Service};
+use tower_passthrough::{
+    RequestHead,
+    capture::{CaptureLayer, CaptureObserver, Summary},
+    headers::{HeadersLayer, ResponseRule},
+    metrics::{MetricsLayer, MetricsObserver},
+    observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome, ResponseBody},
+};
+
+/// Yields as many frames of 64 bytes, and allocates nothing.
+struct Frames(usize);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.checked_sub(1).map(|left| {
+            self.0 = left;
+            Ok(Frame::data(Bytes::from_static(&[b'x'; 64])))
+        }))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0 as u64 * 64)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Answers with so many frames, and with these header fields.
+#[derive(Clone)]
+struct Answer {
+    frames: usize,
+    fields: Vec<HeaderName>,
+}
+
+impl Service<Request<Empty<Bytes>>> for Answer {
+    type Response = Response<Frames>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Frames>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Frames(self.frames));
+        for name in &self.fields {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static("1"));
+        }
+        ready(Ok(response))
+    }
+}
+
+/// One exchange, driven to the end of its body.
+fn exchange<S, B>(service: &mut S, request: Request<Empty<Bytes>>)
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: std::fmt::Debug>,
+    B: Body<Error: std::fmt::Debug>,
+{
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(response)) = pin!(service.call(request)).poll(&mut cx) else {
+        panic!("no answer");
+    };
+    let mut body = pin!(response.into_body());
+    while !body.is_end_stream() {
+        let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) else {
+            panic!("no frame");
+        };
+    }
+}
+
+fn get() -> Request<Empty<Bytes>> {
+    Request::new(Empty::new())
+}
+
+/// The allocations of one exchange with so many frames. The first exchange is not counted: it may
+/// make what all later ones share.
+fn allocations<L, B>(layer: &L, frames: usize, request: fn() -> Request<Empty<Bytes>>) -> u64
+where
+    L: Layer<Answer>,
+    L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: std::fmt::Debug>,
+    B: Body<Error: std::fmt::Debug>,
+{
+    let mut service = layer.layer(Answer {
+        frames,
+        fields: Vec::new(),
+    });
+    exchange(&mut service, request());
+    let of_request = measure(|| drop(request())).count_total;
+    measure(|| exchange(&mut service, request())).count_total - of_request
+}
+
+/// Counts bytes: as much as any observer does.
+#[derive(Clone, Default)]
+struct Count(u64);
+
+impl MakeObserver for Count {
+    type Observer = Self;
+
+    fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl Observer for Count {
+    fn on_data<D: bytes::Buf>(&mut self, data: &D, _: &Moment) {
+        self.0 += data.remaining() as u64;
+    }
+
+    fn on_end(self, _: Outcome, _: &Moment) {
+        std::hint::black_box(self.0);
+    }
+}
+
+fn recorder() -> PrometheusRecorder {
+    PrometheusBuilder::new()
+        .set_buckets(&[1.0])
+        .unwrap()
+        .build_recorder()
+}
+
+fn gateway_metrics() -> MetricsLayer {
+    MetricsLayer::builder()
+        .service("gateway")
+        .hosts(["api.example"])
+        .path(|_| "/".into())
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn the_bare_service_allocates_nothing() {
+    assert_eq!(
+        allocations(&tower::layer::util::Identity::new(), 1000, get),
+        0
+    );
+}
+
+#[test]
+fn observing_allocates_nothing() {
+    let layer = ObserveLayer::new(Count::default());
+    assert_eq!(allocations(&layer, 1, get), 0);
+    assert_eq!(allocations(&layer, 1000, get), 0);
+}
+
+#[test]
+fn capturing_allocates_nothing() {
+    let layer = CaptureLayer::new(|summary: &Summary| assert!(summary.body_bytes > 0));
+    assert_eq!(allocations(&layer, 1, get), 0);
+    assert_eq!(allocations(&layer, 1000, get), 0);
+}
+
+#[test]
+fn a_request_that_may_upgrade_costs_its_tunnel() {
+    let upgrade = || {
+        let mut request = get();
+        *request.method_mut() = Method::CONNECT;
+        request
+    };
+    let layer = ObserveLayer::new(Count::default());
+    // The tunnel itself; the extensions' map, its table and the box in it.
+    assert_eq!(allocations(&layer, 1, upgrade), 4);
+}
+
+#[test]
+fn metrics_allocate_per_request_but_never_per_frame() {
+    let layer = gateway_metrics();
+    metrics::with_local_recorder(&recorder(), || {
+        let per_request = allocations(&layer, 1, get);
+        // First form: handles are looked up for each event.
+        assert_eq!(per_request, 36);
+        assert_eq!(allocations(&layer, 1000, get), per_request);
+    });
+}
+
+#[test]
+fn three_headers_allocate_what_the_header_map_does() {
+    let fields = ["x-a", "x-b", "x-c"].map(HeaderName::from_static);
+    let layer = fields
+        .iter()
+        .fold(HeadersLayer::builder(), |builder, name| {
+            builder.response(ResponseRule::insert(name.clone(), "1"))
+        })
+        .build()
+        .unwrap();
+    let mut by_hand = Answer {
+        frames: 1,
+        fields: fields.to_vec(),
+    };
+    exchange(&mut by_hand, get());
+    let of_the_map = measure(|| exchange(&mut by_hand, get())).count_total;
+
+    assert_eq!(of_the_map, 2);
+    assert_eq!(allocations(&layer, 1, get), of_the_map);
+    assert_eq!(allocations(&layer, 1000, get), of_the_map);
+}
+
+#[test]
+fn rules_that_do_not_apply_allocate_nothing() {
+    assert_eq!(allocations(&HeadersLayer::sse(), 1, get), 0);
+}
+
+#[test]
+fn a_body_carries_no_more_than_this() {
+    fn carried<M: MakeObserver>(_: &M) -> usize {
+        size_of::<ResponseBody<[u64; 4], M::Observer>>() - size_of::<[u64; 4]>()
+    }
+    assert_eq!(carried(&Count::default()), 32);
+    assert_eq!(carried(&CaptureLayer::new(|_: &Summary| ())), 96);
+    assert_eq!(carried(&gateway_metrics()), 96);
+    assert_eq!(size_of::<CaptureObserver<(), ()>>(), 80);
+    assert_eq!(size_of::<MetricsObserver>(), 80);
+}
