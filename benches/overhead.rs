@@ -126,7 +126,6 @@ impl Body for Frames {
     type Data = Bytes;
     type Error = Infallible;
 
-    #[inline(never)]
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,

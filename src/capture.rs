@@ -188,6 +188,15 @@ impl From<Nanos> for Duration {
     }
 }
 
+impl<F, C> CaptureObserver<F, C> {
+    #[cold]
+    fn until_first_byte(&mut self, len: u64, at: &Moment) {
+        if len > 0 {
+            self.first_byte_after = Nanos::since(self.start, at);
+        }
+    }
+}
+
 impl<F, C> Observer for CaptureObserver<F, C>
 where
     F: Fn(&Summary<C>) + Send + 'static,
@@ -202,8 +211,8 @@ where
     #[inline]
     fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
         let len = data.remaining() as u64;
-        if self.body_bytes == 0 && len > 0 {
-            self.first_byte_after = Nanos::since(self.start, at);
+        if self.body_bytes == 0 {
+            self.until_first_byte(len, at);
         }
         self.body_bytes = self.body_bytes.saturating_add(len);
         self.data_frames += 1;

@@ -46,10 +46,20 @@ impl<B: Body, O: Observer> Body for ResponseBody<B, O> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let mut guard = this.guard.armed();
-        let polled = this.inner.as_mut().poll_frame(cx);
-        if let Poll::Ready(frame) = &polled {
-            guard.on_frame(frame.as_ref(), || this.inner.is_end_stream());
-        }
+        // Data is looked at on its way through `map_data`, not in place: a reference into the
+        // result would force all of it through memory once more at each frame.
+        let polled = match this.inner.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => Poll::Ready(Some(Ok(frame
+                .map_data(|data| {
+                    guard.on_data(&data, || this.inner.is_end_stream());
+                    data
+                })))),
+            Poll::Ready(other) => {
+                guard.on_last(other.as_ref());
+                Poll::Ready(other)
+            }
+            Poll::Pending => Poll::Pending,
+        };
         guard.disarm();
         polled
     }

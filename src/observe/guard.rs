@@ -115,40 +115,33 @@ impl<O: Observer> Guard<O> {
         matches!(self.progress, Progress::Tunnelled)
     }
 
-    /// Tells of what a poll of the body gave. `is_end_stream` is asked only where it matters.
+    /// Tells of a data frame. `is_end_stream` is that of the body that yielded it.
     #[inline]
-    pub(super) fn on_frame<D: Buf, E>(
-        &mut self,
-        polled: Option<&Result<Frame<D>, E>>,
-        is_end_stream: impl FnOnce() -> bool,
-    ) {
-        let Some(observer) = &mut self.observer else {
-            return;
-        };
-        let at = Moment::new();
-        if let Some(data) = polled.and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+    pub(super) fn on_data<D: Buf>(&mut self, data: &D, is_end_stream: impl FnOnce() -> bool) {
+        if let Some(observer) = &mut self.observer {
+            let at = Moment::new();
             observer.on_data(data, &at);
             self.progress.count(data.remaining(), &at);
             if is_end_stream() {
                 self.end(Outcome::Complete, &at);
             }
-        } else {
-            let trailers = polled.map(|frame| frame.as_ref().map(Frame::trailers_ref));
-            self.on_last(trailers, &at);
         }
     }
 
+    /// Tells of what else a poll of the body gave.
     #[cold]
-    fn on_last<E>(&mut self, polled: Option<Result<Option<&HeaderMap>, &E>>, at: &Moment) {
-        match (polled, &mut self.observer) {
-            (None, _) => self.end(Outcome::Complete, at),
-            (Some(Err(_)), _) => self.end(Outcome::BodyError, at),
-            (Some(Ok(Some(trailers))), Some(observer)) => {
-                observer.on_trailers(trailers, at);
-                self.end(Outcome::Complete, at);
+    pub(super) fn on_last<D, E>(&mut self, polled: Option<&Result<Frame<D>, E>>) {
+        let at = Moment::new();
+        match polled {
+            None => self.end(Outcome::Complete, &at),
+            Some(Err(_)) => self.end(Outcome::BodyError, &at),
+            Some(Ok(frame)) => {
+                if let (Some(observer), Some(trailers)) = (&mut self.observer, frame.trailers_ref())
+                {
+                    observer.on_trailers(trailers, &at);
+                    self.end(Outcome::Complete, &at);
+                }
             }
-            // A kind of frame that is neither, should there ever be one.
-            (Some(Ok(_)), _) => {}
         }
     }
 }
