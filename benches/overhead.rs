@@ -17,11 +17,12 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tower::{Layer, Service, layer::util::Identity};
+use tower::{Layer, Service, layer::util::Identity, util::MapResponseLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 use tower_passthrough::{
     RequestHead,
     capture::{CaptureLayer, Summary},
@@ -30,7 +31,7 @@ use tower_passthrough::{
     observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome},
 };
 
-const LAYERS: [(&str, fn(Load)); 9] = [
+const LAYERS: [(&str, fn(Load)); 12] = [
     ("bare", |load| load.drive(&Identity::new())),
     ("unwatched", |load| load.drive(&ObserveLayer::new(Nothing))),
     ("observer that counts", |load| {
@@ -38,6 +39,26 @@ const LAYERS: [(&str, fn(Load)); 9] = [
     }),
     ("capture", |load| load.drive(&capture())),
     ("headers, three", |load| load.drive(&three_headers())),
+    ("map_response, three headers", |load| {
+        load.drive(&MapResponseLayer::new(|mut response: Response<Frames>| {
+            for name in ["x-a", "x-b", "x-c"].map(HeaderName::from_static) {
+                response
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_static("1"));
+            }
+            response
+        }));
+    }),
+    ("tower-http, one header", |load| {
+        load.drive(&their_header("x-a"));
+    }),
+    ("tower-http, three headers", |load| {
+        load.drive(&(
+            their_header("x-a"),
+            their_header("x-b"),
+            their_header("x-c"),
+        ));
+    }),
     ("headers, sse, skipped", |load| {
         load.drive(&HeadersLayer::sse())
     }),
@@ -67,11 +88,15 @@ fn metrics() -> MetricsLayer {
 
 fn three_headers() -> HeadersLayer {
     HeadersLayer::builder()
-        .response(ResponseRule::insert("x-a", "1"))
+        .response(ResponseRule::insert("x-a", HeaderValue::from_static("1")))
         .response(ResponseRule::insert("x-b", "2"))
         .response(ResponseRule::insert("x-c", "3"))
         .build()
         .expect("valid rules")
+}
+
+fn their_header(name: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static("1"))
 }
 
 /// How much to do.

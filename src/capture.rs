@@ -177,8 +177,9 @@ struct Nanos(u64);
 
 impl Nanos {
     fn since(start: Instant, at: &Moment) -> Self {
-        let nanos = at.instant().saturating_duration_since(start).as_nanos();
-        Self(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let after = at.instant().saturating_duration_since(start);
+        let seconds = after.as_secs().saturating_mul(1_000_000_000);
+        Self(seconds.saturating_add(after.subsec_nanos().into()))
     }
 }
 

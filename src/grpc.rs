@@ -1,6 +1,6 @@
 use std::{fmt, num::NonZeroU32};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::head::decimal;
 
@@ -9,7 +9,7 @@ use crate::head::decimal;
 /// Numbers that gRPC does not define are kept as they are; they have no name.
 ///
 /// ```
-/// use http::HeaderMap;
+/// use http::{HeaderMap, HeaderName};
 /// use tower_passthrough::GrpcStatus;
 ///
 /// let mut trailers = HeaderMap::new();
@@ -28,6 +28,8 @@ pub struct GrpcStatus(
     /// The code plus one: an `Option` of it is no larger.
     NonZeroU32,
 );
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The names of the codes from 0, from the gRPC documentation, `statuscodes.md`.
 const NAMES: [&str; 17] = [
@@ -58,7 +60,7 @@ impl GrpcStatus {
     /// the header fields. See the gRPC documentation, `PROTOCOL-HTTP2.md`.
     #[must_use]
     pub fn from_fields(fields: &HeaderMap) -> Option<Self> {
-        let code = decimal(fields.get("grpc-status")?)?;
+        let code = decimal(fields.get(GRPC_STATUS)?)?;
         NonZeroU32::new(u32::try_from(code).ok()?.checked_add(1)?).map(Self)
     }
 
@@ -100,7 +102,7 @@ mod tests {
     fn only_decimal_numbers_are_statuses() {
         let code = |value: &[u8]| {
             let fields = HeaderMap::from_iter([(
-                http::HeaderName::from_static("grpc-status"),
+                GRPC_STATUS,
                 http::HeaderValue::from_bytes(value).unwrap(),
             )]);
             GrpcStatus::from_fields(&fields).map(GrpcStatus::code)

@@ -109,6 +109,7 @@ impl HeadersLayer {
             rules: Arc::new(Rules {
                 request: Vec::new(),
                 response,
+                judged: 0,
             }),
         }
     }
@@ -165,15 +166,12 @@ impl HeadersLayerBuilder {
             rules.into_iter().map(|rule| rule.checked).collect()
         }
 
-        let rules = Rules {
-            request: checked(self.request)?,
-            response: checked(self.response)?,
-        };
-        let on_request = rules
-            .response
+        let (request, response) = (checked(self.request)?, checked(self.response)?);
+        let judged = response
             .iter()
-            .filter(|rule| rule.has_request_conditions());
-        if on_request.count() > Unmet::BITS {
+            .filter(|rule| rule.has_request_conditions())
+            .count();
+        if judged > Unmet::BITS {
             return Err(BuildError::new(format_args!(
                 "more than {} response rules have conditions on the request: \
                  put some of them into a second layer",
@@ -181,7 +179,11 @@ impl HeadersLayerBuilder {
             )));
         }
         Ok(HeadersLayer {
-            rules: Arc::new(rules),
+            rules: Arc::new(Rules {
+                request,
+                response,
+                judged,
+            }),
         })
     }
 }
@@ -190,6 +192,8 @@ impl HeadersLayerBuilder {
 struct Rules {
     request: Vec<Checked<OnRequest>>,
     response: Vec<Checked<OnResponse>>,
+    /// How many of the response rules have conditions on the request.
+    judged: usize,
 }
 
 /// Which of the response rules with conditions on the request, counted in their order, are out.
@@ -203,11 +207,14 @@ impl Unmet {
 
 impl Rules {
     fn on_request<B: Body>(&self, request: &mut Request<B>) -> Unmet {
-        let unmet = self.unmet(&RequestHead::from(&*request));
+        let unmet = match self.judged {
+            0 => Unmet(0),
+            _ => self.unmet(&RequestHead::from(&*request)),
+        };
         for rule in &self.request {
-            if let Some(edit) = rule.edit(&RequestHead::from(&*request)) {
-                rule.make(edit, request.headers_mut());
-            }
+            rule.apply(request, Request::headers_mut, |request| {
+                RequestHead::from(request)
+            });
         }
         unmet
     }
@@ -233,9 +240,9 @@ impl Rules {
                     continue;
                 }
             }
-            if let Some(edit) = rule.edit(&ResponseHead::new(response, to_connect)) {
-                rule.make(edit, response.headers_mut());
-            }
+            rule.apply(response, Response::headers_mut, |response| {
+                ResponseHead::new(response, to_connect)
+            });
         }
     }
 }

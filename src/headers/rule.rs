@@ -1,6 +1,9 @@
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{InvalidHeaderName, InvalidHeaderValue},
+};
 
 use crate::{BuildError, RequestHead, ResponseHead, media_type};
 
@@ -55,8 +58,8 @@ pub type ResponseRule = Rule<OnResponse>;
 /// What to do with one header field, and when.
 ///
 /// Written as [`RequestRule`] or [`ResponseRule`]. What is wrong with a rule is told by
-/// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build). A header map that cannot hold one more field (it has 32,768)
-/// stays as it is.
+/// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build). A header map that cannot hold
+/// one more field (it has 32,768) stays as it is.
 #[derive(Debug)]
 pub struct Rule<S: Stage> {
     pub(super) checked: Result<Checked<S>, BuildError>,
@@ -145,14 +148,11 @@ impl<S: Stage> Rule<S> {
     }
 
     fn fixed<N: Name, V: FixedValue>(name: N, action: fn(Value<S>) -> Action<S>, value: V) -> Self {
-        let checked = checked_name(name).and_then(|name| match value.try_into() {
+        let checked = checked_name(name).and_then(|name| match value.checked() {
             Ok(value) => Ok(Checked::new(name, action(Value::Fixed(value)))),
-            Err(error) => {
-                let error: http::Error = error.into();
-                Err(BuildError::new(format_args!(
-                    "header rule for `{name}`: {error}"
-                )))
-            }
+            Err(error) => Err(BuildError::new(format_args!(
+                "header rule for `{name}`: {error}"
+            ))),
         });
         Self { checked }
     }
@@ -188,13 +188,81 @@ impl Rule<OnResponse> {
     }
 }
 
-/// What names a header field: a string or a [`HeaderName`].
-pub trait Name: AsRef<str> + TryInto<HeaderName, Error: Into<http::Error>> {}
-impl<N: AsRef<str> + TryInto<HeaderName, Error: Into<http::Error>>> Name for N {}
+/// What names a header field: a [`HeaderName`] or a string.
+pub trait Name {
+    #[doc(hidden)]
+    fn written(&self) -> &str;
 
-/// What gives a fixed value: a string or a [`HeaderValue`].
-pub trait FixedValue: TryInto<HeaderValue, Error: Into<http::Error>> {}
-impl<V: TryInto<HeaderValue, Error: Into<http::Error>>> FixedValue for V {}
+    #[doc(hidden)]
+    fn checked(self) -> Result<HeaderName, InvalidHeaderName>;
+}
+
+/// What gives a field's fixed value: a [`HeaderValue`] or a string.
+pub trait FixedValue {
+    #[doc(hidden)]
+    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue>;
+}
+
+impl Name for HeaderName {
+    fn written(&self) -> &str {
+        self.as_str()
+    }
+
+    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
+        Ok(self)
+    }
+}
+
+impl Name for String {
+    fn written(&self) -> &str {
+        self
+    }
+
+    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
+        HeaderName::try_from(self)
+    }
+}
+
+impl Name for &'static str {
+    fn written(&self) -> &str {
+        self
+    }
+
+    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
+        let name = HeaderName::try_from(self)?;
+        // Each response gets a clone, and one of a static name counts no references. It must be
+        // written in lower case, though.
+        Ok(if name.as_str() == self {
+            HeaderName::from_static(self)
+        } else {
+            name
+        })
+    }
+}
+
+impl FixedValue for HeaderValue {
+    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
+        Ok(self)
+    }
+}
+
+impl FixedValue for String {
+    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
+        HeaderValue::try_from(self)
+    }
+}
+
+impl FixedValue for &'static str {
+    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
+        let value = HeaderValue::try_from(self)?;
+        // As with names; a static value must be ASCII.
+        Ok(if self.is_ascii() {
+            HeaderValue::from_static(self)
+        } else {
+            value
+        })
+    }
+}
 
 pub(super) type Condition<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> bool + Send + Sync>;
 type Compute<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> Option<HeaderValue> + Send + Sync>;
@@ -204,15 +272,15 @@ pub(super) fn content_type<S: Stage>(media_type: &'static str) -> Condition<S> {
 }
 
 fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
-    let written = name.as_ref().to_owned();
+    let written = name.written().to_owned();
     let refused = |why: &dyn fmt::Display| {
         Err(BuildError::new(format_args!(
             "header rule for `{written}`: {why}"
         )))
     };
-    let name = match name.try_into() {
+    let name = match name.checked() {
         Ok(name) => name,
-        Err(error) => return refused(&error.into()),
+        Err(error) => return refused(&error),
     };
     match name.as_str() {
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
@@ -251,13 +319,6 @@ pub(super) enum Value<S: Stage> {
     Computed(Compute<S>),
 }
 
-/// What a rule comes to for one head.
-pub(super) enum Edit {
-    Insert(HeaderValue),
-    Append(HeaderValue),
-    Remove,
-}
-
 impl<S: Stage> Checked<S> {
     pub(super) fn new(name: HeaderName, action: Action<S>) -> Self {
         Self {
@@ -272,33 +333,43 @@ impl<S: Stage> Checked<S> {
         !self.request_conditions.is_empty()
     }
 
-    pub(super) fn edit(&self, head: &S::Head<'_>) -> Option<Edit> {
-        if !self.conditions.iter().all(|holds| holds(head)) {
-            return None;
+    /// Does to the message what the rule says. Its `head` is looked at only if need be.
+    pub(super) fn apply<M>(
+        &self,
+        message: &mut M,
+        fields: impl Fn(&mut M) -> &mut HeaderMap,
+        head: impl Fn(&M) -> S::Head<'_>,
+    ) {
+        if !self.conditions.is_empty() {
+            let head = head(message);
+            if !self.conditions.iter().all(|holds| holds(&head)) {
+                return;
+            }
         }
-        match &self.action {
-            Action::Remove => Some(Edit::Remove),
-            Action::Append(value) => value.get(head).map(Edit::Append),
-            Action::IfAbsent(_) if S::headers(head).contains_key(&self.name) => None,
-            Action::Insert(value) | Action::IfAbsent(value) => value.get(head).map(Edit::Insert),
-        }
-    }
-
-    pub(super) fn make(&self, edit: Edit, headers: &mut HeaderMap) {
         // A full map refuses the field; there is no better answer on a request path.
-        match edit {
-            Edit::Insert(value) => drop(headers.try_insert(&self.name, value)),
-            Edit::Append(value) => drop(headers.try_append(&self.name, value)),
-            Edit::Remove => drop(headers.remove(&self.name)),
+        match &self.action {
+            Action::Remove => drop(fields(message).remove(&self.name)),
+            Action::IfAbsent(_) if fields(message).contains_key(&self.name) => {}
+            Action::Insert(value) | Action::IfAbsent(value) => {
+                if let Some(value) = value.get(|| head(message)) {
+                    drop(fields(message).try_insert(&self.name, value));
+                }
+            }
+            Action::Append(value) => {
+                if let Some(value) = value.get(|| head(message)) {
+                    drop(fields(message).try_append(&self.name, value));
+                }
+            }
         }
     }
 }
 
 impl<S: Stage> Value<S> {
-    fn get(&self, head: &S::Head<'_>) -> Option<HeaderValue> {
+    #[inline]
+    fn get<'h>(&self, head: impl FnOnce() -> S::Head<'h>) -> Option<HeaderValue> {
         match self {
             Self::Fixed(value) => Some(value.clone()),
-            Self::Computed(value) => value(head),
+            Self::Computed(value) => value(&head()),
         }
     }
 }

@@ -121,9 +121,10 @@ impl<O: Observer> Guard<O> {
         if let Some(observer) = &mut self.observer {
             let at = Moment::new();
             observer.on_data(data, &at);
-            self.progress.count(data.remaining(), &at);
             if is_end_stream() {
                 self.end(Outcome::Complete, &at);
+            } else {
+                self.progress.count(data.remaining(), &at);
             }
         }
     }
