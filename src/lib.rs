@@ -1,4 +1,56 @@
-//! Streaming-safe HTTP middleware.
+//! Streaming-safe HTTP middleware for [tower]: metrics, status capture and header rules that never
+//! buffer, reframe or cut a response, and tell exactly once how each exchange ended.
+//!
+//! ```text
+//! client ◀── server ◀─┬─ HeadersLayer ◀─┬─ MetricsLayer ◀─┬─ CaptureLayer ◀─┬─ your service
+//!                     │ the head only   │ watches         │ watches         │ SSE, gRPC, files,
+//!                     │                 │                 │                 │ WebSocket, CONNECT
+//! ```
+//!
+//! | layer | what it does | feature |
+//! |---|---|---|
+//! | [`MetricsLayer`](metrics::MetricsLayer) | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
+//! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
+//! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; presets for server-sent events | `headers` |
+//! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
+//!
+//! The three features are on by default; `full` is all there are.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_passthrough::{
+//!     capture::{CaptureLayer, Summary},
+//!     headers::HeadersLayer,
+//!     metrics::MetricsLayer,
+//! };
+//!
+//! # async fn chat() {}
+//! let app: Router = Router::new()
+//!     .route("/v1/chat/completions", get(chat))
+//!     .layer(HeadersLayer::sse())
+//!     .layer(MetricsLayer::builder().service("gateway").build()?)
+//!     .layer(CaptureLayer::new(|summary: &Summary| {
+//!         println!("{} after {:?}: {} bytes", summary.outcome, summary.duration, summary.body_bytes);
+//!     }));
+//! # Ok::<(), tower_passthrough::BuildError>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! - Each frame of the body is handed on at the very poll that yields it, from its own memory, and
+//!   so are trailers and errors. `size_hint` and `is_end_stream` are the inner body's at all times:
+//!   what is sent with a `content-length`, or with no body at all, stays so.
+//! - Heads are never rebuilt: version, extensions and fields that no rule names survive. Upgrades
+//!   (WebSocket) and CONNECT work.
+//! - Bodies need not be `Send`, `'static`, `Unpin` or of `Bytes`. Nothing is boxed or buffered.
+//! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
+//!   [the table](observe#when-is-a-dropped-body-complete).
+//!
+//! What no middleware can know: whether a frame that the server took has reached the client.
+//!
+//! [tower]: https://docs.rs/tower
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "capture")]
 pub mod capture;

@@ -1,4 +1,4 @@
-//! [`MetricsLayer`]: metrics of whole exchanges, through the [`metrics`](::metrics) facade.
+//! [`MetricsLayer`]: metrics of whole exchanges, through the `metrics` facade.
 //!
 //! A layer that looks at response heads only takes an hour-long stream for 3 ms, and a client that
 //! hung up for a success. This one follows each exchange to its end.
