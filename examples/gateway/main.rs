@@ -65,8 +65,9 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_target(false).init();
     let running = run(Options::parse());
     let ended = tokio::select! {
-        ended = running => ended,
+        biased; // Ctrl-C is heeded before it is told of
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
+        ended = running => ended,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,203 @@
+//! What the gateway does to heads, and what it answers itself.
+
+use std::io;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::Gateway;
+use crate::{
+    soon,
+    wire::{
+        BOTH, Protocol, Upstream, answer_of, ask, empty, full, gated, get, read, read_end, request,
+        send, text,
+    },
+};
+
+#[tokio::test]
+async fn fields_about_the_connection_stay_on_their_side() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::in_front_of(upstream.address).await;
+    let mut post = request(Method::POST, &gateway.chat(), full("hello"));
+    *post.headers_mut() = fields(&[
+        ("host", "public.example"),
+        ("connection", "keep-alive, X-Private"),
+        ("x-private", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "deflate, trailers"),
+        ("upgrade", "not named by connection"),
+        ("x-public", "1"),
+    ]);
+    let asked = ask(&Protocol::Http1.client(), post);
+
+    let arrival = upstream.arrival().await;
+    let mut got = arrival.request.headers().clone();
+    assert_eq!(got.remove(HOST).unwrap(), upstream.address.to_string());
+    let wanted = [
+        ("connection", "te"),
+        ("te", "trailers"),
+        ("x-public", "1"),
+        ("content-length", "5"),
+    ];
+    assert_eq!(got, fields(&wanted));
+
+    let mut response = Response::new(full("hello back"));
+    *response.headers_mut() = fields(&[
+        ("connection", "X-Internal"),
+        ("x-internal", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("x-public", "1"),
+    ]);
+    arrival.answer(response);
+    let response = answer_of(asked).await;
+    let mut got = response.headers().clone();
+    assert!(got.remove("date").is_some());
+    assert_eq!(got, fields(&[("x-public", "1"), ("content-length", "10")]));
+}
+
+fn fields(listed: &[(&'static str, &'static str)]) -> HeaderMap {
+    let field = |&(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    };
+    listed.iter().map(field).collect()
+}
+
+#[tokio::test]
+async fn responses_without_content_keep_their_head_and_are_complete() {
+    for protocol in BOTH {
+        let mut upstream = Upstream::start().await;
+        let mut gateway = Gateway::in_front_of(upstream.address).await;
+        let client = protocol.client();
+        for (method, status, length) in [
+            (Method::HEAD, StatusCode::OK, Some("5")),
+            (Method::HEAD, StatusCode::OK, None),
+            (Method::GET, StatusCode::NO_CONTENT, None),
+            (Method::GET, StatusCode::NOT_MODIFIED, None),
+        ] {
+            let asked = ask(&client, request(method, &gateway.chat(), empty()));
+            let (_gate, unknown) = gated();
+            let mut response = Response::new(unknown);
+            *response.status_mut() = status;
+            if let Some(length) = length {
+                let length = HeaderValue::from_static(length);
+                response.headers_mut().insert(CONTENT_LENGTH, length);
+            }
+            upstream.arrival().await.answer(response);
+            let response = answer_of(asked).await;
+            assert_eq!(response.status(), status);
+            let got = response.headers().get(CONTENT_LENGTH);
+            assert_eq!(
+                got.map(|got| got.to_str().unwrap()),
+                length,
+                "{protocol:?} {status}"
+            );
+            assert_eq!(text(response).await, "");
+            let status = format!("status={}", status.as_u16());
+            gateway
+                .logs(&[&status, "outcome=complete", "bytes=0"])
+                .await;
+        }
+    }
+}
+
+/// A `transfer-encoding` overrides a `content-length`, which then must not be passed on.
+#[tokio::test]
+async fn an_overridden_content_length_is_dropped() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::in_front_of(upstream.local_addr().unwrap()).await;
+    let client = Protocol::Http1.client();
+    let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
+    let answering = async {
+        let (mut tcp, _) = upstream.accept().await?;
+        tcp.read_exact(&mut [0; 16]).await?;
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+            b\r\nhello world\r\n0\r\n\r\n";
+        tcp.write_all(answer.as_bytes()).await?;
+        io::Result::Ok(tcp)
+    };
+    let _tcp = soon("the request", answering).await.unwrap();
+    let response = answer_of(asked).await;
+    assert!(!response.headers().contains_key(CONTENT_LENGTH));
+    assert_eq!(text(response).await, "hello world");
+}
+
+#[tokio::test]
+async fn a_get_may_have_a_body_of_unknown_length() {
+    for protocol in BOTH {
+        let mut upstream = Upstream::start().await;
+        let gateway = Gateway::in_front_of(upstream.address).await;
+        let (upload, body) = gated();
+        let mut get = request(Method::GET, &gateway.chat(), body);
+        if protocol == Protocol::Http1 {
+            let chunked = HeaderValue::from_static("chunked");
+            get.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
+        let asked = ask(&protocol.client(), get);
+        send(&upload, "a query").await;
+        let mut arrival = upstream.arrival().await;
+        read(arrival.request.body_mut(), "a query").await;
+        drop(upload);
+        read_end(arrival.request.body_mut()).await;
+        arrival.answer(Response::new(full("found")));
+        assert_eq!(text(answer_of(asked).await).await, "found");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_or_answers_nothing_is_a_502() {
+    let vacant = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let mut gateway = Gateway::in_front_of(vacant).await;
+    let response = get(&gateway.chat()).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        response.headers()[CONTENT_TYPE],
+        "text/plain; charset=utf-8"
+    );
+    assert_eq!(text(response).await, "the upstream cannot be reached\n");
+    gateway.logs(&["status=502", "outcome=complete"]).await;
+
+    let mut upstream = Upstream::start().await;
+    let mut gateway = Gateway::in_front_of(upstream.address).await;
+    let asked = ask(
+        &Protocol::Http1.client(),
+        request(Method::GET, &gateway.chat(), empty()),
+    );
+    drop(upstream.arrival().await);
+    let response = answer_of(asked).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(text(response).await, "the upstream gave no valid answer\n");
+    gateway.logs(&["status=502", "outcome=complete"]).await;
+}
+
+#[tokio::test]
+async fn connect_is_refused() {
+    let gateway = Gateway::start().await;
+    let authority = gateway.url.strip_prefix("http://").unwrap();
+    let tcp = TcpStream::connect(authority).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
+        .await
+        .unwrap();
+    tokio::spawn(connection.with_upgrades());
+    let connect = Request::connect("intranet.example:443")
+        .body(empty())
+        .unwrap();
+    let response = soon("the refusal", sender.send_request(connect))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+}

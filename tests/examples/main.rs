@@ -1,0 +1,27 @@
+//! The examples, run as a newcomer would run them: as processes, over real sockets.
+//!
+//! No clock decides what is right: whoever produces is gated by the test, so that what must have
+//! arrived is read while nothing more can come. Timeouts only turn a hang into a failure.
+//!
+//! `cargo test --all-features` builds the examples afresh. `--test examples` alone does not: then
+//! run `cargo build --examples --all-features` before it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
+
+mod gateway;
+mod process;
+mod small;
+mod wire;
+
+use std::{future::Future, time::Duration};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails what would hang.
+async fn soon<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, awaited).await;
+    came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
