@@ -6,7 +6,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tower_passthrough::{
     RequestHead, ResponseHead,
@@ -97,7 +97,10 @@ impl Drop for Script {
 }
 
 pub(crate) fn trailers() -> HeaderMap {
-    HeaderMap::from_iter([("x-checksum".parse().unwrap(), "42".parse().unwrap())])
+    HeaderMap::from_iter([(
+        HeaderName::from_static("x-checksum"),
+        HeaderValue::from_static("42"),
+    )])
 }
 
 impl Body for Script {
@@ -172,12 +175,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn told(&self) -> Vec<Told> {
-        self.log
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(told, _)| *told)
-            .collect()
+        self.log().iter().map(|(told, _)| *told).collect()
     }
 
     /// All outcomes that were told: more than one for one exchange is a fault.
@@ -191,11 +189,15 @@ impl Watch {
 
     /// When each thing is said to have happened.
     pub(crate) fn moments(&self) -> Vec<(Told, Instant)> {
-        self.log.lock().unwrap().clone()
+        self.log().clone()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Vec<(Told, Instant)>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, told: Told, at: &Moment) {
-        self.log.lock().unwrap().push((told, at.instant()));
+        self.log().push((told, at.instant()));
     }
 }
 
@@ -222,5 +224,47 @@ impl Observer for Watch {
 
     fn on_end(self, outcome: Outcome, at: &Moment) {
         self.write(Told::End(outcome), at);
+    }
+}
+
+/// What one poll of a body gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    Pending,
+    Data(Bytes),
+    Trailers(HeaderMap),
+    Error,
+    End,
+}
+
+pub(crate) fn poll_body<B>(body: &mut B, cx: &mut Context<'_>) -> Given
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Pending => Given::Pending,
+        Poll::Ready(None) => Given::End,
+        Poll::Ready(Some(Err(_))) => Given::Error,
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(data) => Given::Data(data),
+            Err(frame) => Given::Trailers(frame.into_trailers().unwrap_or_default()),
+        },
+    }
+}
+
+/// What a body says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hints {
+    pub(crate) lower: u64,
+    pub(crate) upper: Option<u64>,
+    pub(crate) is_end_stream: bool,
+}
+
+pub(crate) fn hints<B: Body>(body: &B) -> Hints {
+    let size = body.size_hint();
+    Hints {
+        lower: size.lower(),
+        upper: size.upper(),
+        is_end_stream: body.is_end_stream(),
     }
 }
