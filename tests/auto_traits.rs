@@ -383,6 +383,48 @@ fn length_of_data_is_that_of_all_its_chunks() {
     );
 }
 
+/// Is busy, then ready, then broken.
+struct Busy(u8);
+
+impl Service<Incoming> for Busy {
+    type Response = Response<Full<Bytes>>;
+    type Error = Broken;
+    type Future = Ready<Result<Self::Response, Broken>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.0 += 1;
+        match self.0 {
+            1 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            2 => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Err(Broken)),
+        }
+    }
+
+    fn call(&mut self, _: Incoming) -> Self::Future {
+        unreachable!("it is not called")
+    }
+}
+
+fn hands_on_readiness<L>(name: &str, layer: &L)
+where
+    L: Layer<Busy>,
+    L::Service: Service<Incoming, Error = Broken>,
+{
+    let mut service = layer.layer(Busy(0));
+    let mut poll = || service.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(poll(), Poll::Pending, "{name}");
+    assert_eq!(poll(), Poll::Ready(Ok(())), "{name}");
+    assert_eq!(poll(), Poll::Ready(Err(Broken)), "{name}");
+}
+
+#[test]
+fn service_is_ready_when_the_inner_one_is() {
+    each_layer!(hands_on_readiness);
+}
+
 // Where they are put.
 
 fn script() -> Script {
