@@ -242,7 +242,7 @@ const ROWS: [Row; 9] = [
 ];
 
 /// Neighbours of the table's rows, and the ways to fail.
-const MORE_ROWS: [Row; 13] = [
+const MORE_ROWS: [Row; 14] = [
     Row {
         name: "stream that shows its end",
         ask: Ask::Get,
@@ -261,6 +261,19 @@ const MORE_ROWS: [Row; 13] = [
         h2: Seen {
             wire: "HEADERS, DATA 5, DATA 5 END_STREAM => 200, 10 bytes",
             told: "200 5 5 complete",
+        },
+    },
+    Row {
+        name: "stream of unknown size that shows that it is empty",
+        ask: Ask::Get,
+        reply: || ok(Script::new([], Size::Unknown, Shown)),
+        h1: Seen {
+            wire: "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            told: "200 complete",
+        },
+        h2: Seen {
+            wire: "HEADERS END_STREAM => 200, 0 bytes",
+            told: "200 complete",
         },
     },
     Row {
@@ -605,6 +618,23 @@ async fn leave_at(stage: Stage, proto: Proto, leave: Leave) -> Witness {
     drop(client);
     server.closed().await;
     witness
+}
+
+/// A route with an endless stream may be asked for its head. There is no more to it than that.
+#[tokio::test]
+async fn head_of_an_endless_stream_is_complete() {
+    for (proto, told) in [(Proto::H1, "200 complete"), (Proto::H2, "200 5 complete")] {
+        let witness = Witness::default();
+        let (near, far) = pipe();
+        let service = service_fn(|_: Request<Incoming>| stall(Stage::Data));
+        let server = serve(proto, far, stack(&witness, service));
+        let mut client = Client::connect(proto, near).await;
+        let request = Request::head("http://a/").body(no_body()).unwrap();
+        assert_eq!(client.send(request).await.unwrap().status(), 200);
+        drop(client);
+        server.closed().await;
+        assert_eq!(witness.story(), told, "{proto:?}");
+    }
 }
 
 /// Comes as far as `stage` and no further.
