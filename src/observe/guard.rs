@@ -74,6 +74,10 @@ impl<O: Observer> Guard<O> {
         mem::replace(self, Self::new(None))
     }
 
+    pub(super) fn into_observer(mut self) -> Option<O> {
+        self.observer.take()
+    }
+
     // Out of line, so that the path of a frame that is not the last stays short.
     #[cold]
     #[inline(never)]

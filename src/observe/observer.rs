@@ -6,7 +6,7 @@ use std::{
 use bytes::Buf;
 use http::HeaderMap;
 
-use super::{Moment, Outcome};
+use super::{Moment, Outcome, guard::Guard};
 use crate::{RequestHead, ResponseHead};
 
 /// Makes one [`Observer`] for each exchange.
@@ -21,7 +21,8 @@ pub trait MakeObserver {
     ///
     /// With `None` this exchange is not watched: no hook is called for it, and it costs no more
     /// than a branch per frame. A panic here goes to the caller of the service; the inner service
-    /// is not called.
+    /// is not called. An observer that the other part of a pair has made by then ends as
+    /// [`Panicked`](Outcome::Panicked).
     fn observe(&self, request: &RequestHead<'_>, at: &Moment) -> Option<Self::Observer>;
 }
 
@@ -151,7 +152,12 @@ impl<A: MakeObserver, B: MakeObserver> MakeObserver for (A, B) {
     type Observer = (Option<A::Observer>, Option<B::Observer>);
 
     fn observe(&self, request: &RequestHead<'_>, at: &Moment) -> Option<Self::Observer> {
-        match (self.0.observe(request, at), self.1.observe(request, at)) {
+        // The first one's exchange begins here: if making the second one panics, it ends here too.
+        let mut first = Guard::new(self.0.observe(request, at));
+        let guard = first.armed();
+        let second = self.1.observe(request, at);
+        guard.disarm();
+        match (first.into_observer(), second) {
             (None, None) => None,
             both => Some(both),
         }
