@@ -4,6 +4,7 @@
 //! it is there. Per request: one frame of 64 bytes, of known size. Per frame: the difference that
 //! 10,000 more frames make.
 #![allow(clippy::print_stdout, reason = "it is a report")]
+#![allow(clippy::expect_used, reason = "it fails by a panic")]
 
 use std::{
     convert::Infallible,
@@ -31,11 +32,13 @@ use tower_passthrough::{
     observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome},
 };
 
-const LAYERS: [(&str, fn(Load)); 12] = [
+type Drive = fn(Load);
+
+const LAYERS: [(&str, Drive); 12] = [
     ("bare", |load| load.drive(&Identity::new())),
     ("unwatched", |load| load.drive(&ObserveLayer::new(Nothing))),
     ("observer that counts", |load| {
-        load.drive(&ObserveLayer::new(Count(0)))
+        load.drive(&ObserveLayer::new(Count(0)));
     }),
     ("capture", |load| load.drive(&capture())),
     ("headers, three", |load| load.drive(&three_headers())),
@@ -60,14 +63,14 @@ const LAYERS: [(&str, fn(Load)); 12] = [
         ));
     }),
     ("headers, sse, skipped", |load| {
-        load.drive(&HeadersLayer::sse())
+        load.drive(&HeadersLayer::sse());
     }),
     ("metrics", |load| load.drive(&metrics())),
     ("metrics and capture", |load| {
-        load.drive(&ObserveLayer::new((metrics(), capture())))
+        load.drive(&ObserveLayer::new((metrics(), capture())));
     }),
     ("all", |load| {
-        load.drive(&(three_headers(), (metrics(), capture())))
+        load.drive(&(three_headers(), (metrics(), capture())));
     }),
 ];
 
@@ -206,7 +209,7 @@ const REQUESTS: usize = 1_000;
 const FRAMES: usize = 10_000;
 
 /// Nanoseconds of this load: the least of many rounds.
-fn nanos(drive: fn(Load), load: Load) -> f64 {
+fn nanos(drive: Drive, load: Load) -> f64 {
     let round = || {
         let start = Instant::now();
         drive(load);
@@ -238,7 +241,7 @@ fn instructions(name: &str, load: Load) -> Option<f64> {
 
 /// What valgrind looks at.
 #[inline(never)]
-fn counted(drive: fn(Load), load: Load) {
+fn counted(drive: Drive, load: Load) {
     drive(load);
 }
 

@@ -14,7 +14,13 @@
 //! and two exchanges are not there at all.
 #![allow(clippy::print_stdout, reason = "it tells what it does")]
 
-use std::{error::Error, future::pending, io, panic::resume_unwind, sync::Arc};
+use std::{
+    error::Error,
+    future::pending,
+    io::{self, IsTerminal},
+    panic::resume_unwind,
+    sync::Arc,
+};
 
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
@@ -56,7 +62,10 @@ fn log(exchange: &Summary<Asked>) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_target(false)
+        .with_ansi(io::stdout().is_terminal())
+        .init();
     let (logged, mut lines) = mpsc::unbounded_channel();
     let arrived = Arc::new(Notify::new());
     let capture = CaptureLayer::with_context(asked, move |exchange: &Summary<Asked>| {

@@ -10,6 +10,7 @@ pub(crate) fn essence(headers: &HeaderMap) -> Option<&str> {
     Some(essence.trim_matches([' ', '\t']))
 }
 
+#[cfg(feature = "headers")]
 pub(crate) fn is(headers: &HeaderMap, media_type: &str) -> bool {
     essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
 }
@@ -27,7 +28,7 @@ pub(crate) fn is_essence(written: &str) -> bool {
         .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "headers"))]
 mod tests {
     use super::*;
 

@@ -1,4 +1,6 @@
 //! Exact numbers of allocations per request and per frame, and the size of what a body carries.
+#![cfg(all(feature = "capture", feature = "headers", feature = "metrics"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
     convert::Infallible,

@@ -18,7 +18,14 @@
 mod demo;
 mod proxy;
 
-use std::{borrow::Cow, convert::Infallible, error::Error, io, process::ExitCode, time::Duration};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    error::Error,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use clap::Parser;
@@ -62,7 +69,10 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_target(false)
+        .with_ansi(io::stdout().is_terminal())
+        .init();
     let running = run(Options::parse());
     let ended = tokio::select! {
         biased; // Ctrl-C is heeded before it is told of
