@@ -45,22 +45,22 @@ impl<B: Body, O: Observer> Body for ResponseBody<B, O> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let mut guard = this.guard.armed();
+        let armed = this.guard.armed();
         // Data is looked at on its way through `map_data`, not in place: a reference into the
         // result would force all of it through memory once more at each frame.
         let polled = match this.inner.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) if frame.is_data() => Poll::Ready(Some(Ok(frame
                 .map_data(|data| {
-                    guard.on_data(&data, || this.inner.is_end_stream());
+                    armed.guard.on_data(&data, || this.inner.is_end_stream());
                     data
                 })))),
             Poll::Ready(other) => {
-                guard.on_last(other.as_ref());
+                armed.guard.on_last(other.as_ref());
                 Poll::Ready(other)
             }
             Poll::Pending => Poll::Pending,
         };
-        guard.disarm();
+        armed.disarm();
         polled
     }
 

@@ -51,14 +51,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut guard = this.guard.armed();
+        let armed = this.guard.armed();
         let polled = this.inner.poll(cx);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Ok(response)) => guard.on_response(response, *this.asked),
-            Poll::Ready(Err(_)) => guard.end(Outcome::ServiceError, &Moment::new()),
+            Poll::Ready(Ok(response)) => armed.guard.on_response(response, *this.asked),
+            Poll::Ready(Err(_)) => armed.guard.end(Outcome::ServiceError, &Moment::new()),
         }
-        guard.disarm();
+        armed.disarm();
         polled.map_ok(|response| {
             let mut guard = this.guard.take();
             if guard.is_tunnel() {

@@ -1,8 +1,4 @@
-use std::{
-    fmt, mem,
-    ops::{Deref, DerefMut},
-    time::Instant,
-};
+use std::{fmt, mem, time::Instant};
 
 use bytes::Buf;
 use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
@@ -90,7 +86,7 @@ impl<O: Observer> Guard<O> {
     /// If what is done with the guard from here on unwinds, the exchange ends as panicked, there
     /// and then: a `catch_unwind` further out may keep the remains for long, or poll them again.
     pub(super) fn armed(&mut self) -> Armed<'_, O> {
-        Armed(self)
+        Armed { guard: self }
     }
 
     pub(super) fn on_response<B: Body>(&mut self, response: &Response<B>, asked: Asked) {
@@ -201,7 +197,9 @@ impl<O: Observer> fmt::Debug for Guard<O> {
 }
 
 /// See [`Guard::armed`].
-pub(super) struct Armed<'a, O: Observer>(&'a mut Guard<O>);
+pub(super) struct Armed<'a, O: Observer> {
+    pub(super) guard: &'a mut Guard<O>,
+}
 
 impl<O: Observer> Armed<'_, O> {
     #[inline]
@@ -210,24 +208,10 @@ impl<O: Observer> Armed<'_, O> {
     }
 }
 
-impl<O: Observer> Deref for Armed<'_, O> {
-    type Target = Guard<O>;
-
-    fn deref(&self) -> &Guard<O> {
-        self.0
-    }
-}
-
-impl<O: Observer> DerefMut for Armed<'_, O> {
-    fn deref_mut(&mut self) -> &mut Guard<O> {
-        self.0
-    }
-}
-
 impl<O: Observer> Drop for Armed<'_, O> {
     #[cold]
     fn drop(&mut self) {
-        self.0.end(Outcome::Panicked, &Moment::new());
+        self.guard.end(Outcome::Panicked, &Moment::new());
     }
 }
 

@@ -154,9 +154,9 @@ impl<A: MakeObserver, B: MakeObserver> MakeObserver for (A, B) {
     fn observe(&self, request: &RequestHead<'_>, at: &Moment) -> Option<Self::Observer> {
         // The first one's exchange begins here: if making the second one panics, it ends here too.
         let mut first = Guard::new(self.0.observe(request, at));
-        let guard = first.armed();
+        let armed = first.armed();
         let second = self.1.observe(request, at);
-        guard.disarm();
+        armed.disarm();
         match (first.into_observer(), second) {
             (None, None) => None,
             both => Some(both),

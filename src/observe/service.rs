@@ -52,9 +52,9 @@ where
             .flatten();
 
         let mut exchange = Guard::new(observer);
-        let guard = exchange.armed();
+        let armed = exchange.armed();
         let future = self.inner.call(request);
-        guard.disarm();
+        armed.disarm();
         ResponseFuture::new(future, exchange, asked, entrance)
     }
 }
