@@ -23,6 +23,7 @@ const INTERNAL_SERVER_ERROR: &str = "500";
 pub struct MetricsObserver {
     base: Vec<Label>,
     status: Option<StatusCode>,
+    body_bytes: u64,
     /// `None` if only requests are counted.
     timing: Option<Timing>,
 }
@@ -32,7 +33,6 @@ struct Timing {
     _in_flight: InFlight,
     start: Instant,
     kind: Kind,
-    body_bytes: u64,
 }
 
 impl MetricsObserver {
@@ -40,6 +40,7 @@ impl MetricsObserver {
         Self {
             base,
             status: None,
+            body_bytes: 0,
             timing: None,
         }
     }
@@ -49,11 +50,11 @@ impl MetricsObserver {
             _in_flight: InFlight::enter(gauge!(REQUESTS_IN_FLIGHT, base.clone())),
             start: at.instant(),
             kind: Kind::Unary,
-            body_bytes: 0,
         };
         Self {
             base,
             status: None,
+            body_bytes: 0,
             timing: Some(timing),
         }
     }
@@ -101,9 +102,7 @@ impl Observer for MetricsObserver {
 
     #[inline]
     fn on_data<D: Buf>(&mut self, data: &D, _: &Moment) {
-        if let Some(timing) = &mut self.timing {
-            timing.body_bytes = timing.body_bytes.saturating_add(data.remaining() as u64);
-        }
+        self.body_bytes = self.body_bytes.saturating_add(data.remaining() as u64);
     }
 
     fn on_end(self, outcome: Outcome, at: &Moment) {
@@ -122,7 +121,7 @@ impl Observer for MetricsObserver {
                     clippy::cast_precision_loss,
                     reason = "the facade's histograms take `f64`"
                 )]
-                histogram!(RESPONSE_BODY_BYTES, by_kind).record(timing.body_bytes as f64);
+                histogram!(RESPONSE_BODY_BYTES, by_kind).record(self.body_bytes as f64);
             }
         }
     }
