@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{pending, ready},
+    future::{Future, pending, poll_fn, ready},
     pin::pin,
     sync::mpsc,
     task::Poll,
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header::UPGRADE};
 use http_body::Body;
 use http_body_util::Empty;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, service_fn};
 use tower_passthrough::observe::{
     MakeObserver, ObserveLayer,
     Outcome::{Cancelled, Complete, Disconnected, ServiceError, Upgraded},
@@ -271,20 +271,25 @@ fn one_layer_of_a_stack_without_a_held_tunnel_ends_both_at_the_head() {
 #[test]
 fn layers_that_see_different_heads_end_each_by_its_own() {
     let (outer, inner) = (Watch::default(), Watch::default());
-    let service = watched(&inner, |_: Incoming| {
+    let mut service = watched(&inner, |_: Incoming| {
         let script = Script::new([], Size::Exact, End::Hidden);
         ready(Ok::<_, Infallible>(response(StatusCode::OK, script)))
     });
-    let service = service.map_response(|mut response| {
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response
+    // Keeps the future of the inner one after it is done, as a combinator need not.
+    let service = service_fn(move |request: Incoming| {
+        let mut future = Box::pin(service.call(request));
+        poll_fn(move |cx| {
+            future.as_mut().poll(cx).map_ok(|mut response| {
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                response
+            })
+        })
     });
     let mut service = ObserveLayer::new(outer.clone()).layer(service);
     let mut future = Box::pin(service.call(websocket()));
     let Poll::Ready(Ok(response)) = poll(future.as_mut()) else {
         unreachable!("it is ready");
     };
-    // Though the future of the inner one is still there.
     assert_eq!(outer.outcomes(), [Upgraded]);
     assert_eq!(inner.outcomes(), []);
     drop(response);
