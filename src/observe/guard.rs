@@ -18,7 +18,8 @@ pub(super) struct Guard<O: Observer> {
 }
 
 /// More than any body has. What is owed is compared and subtracted at each frame: a number that
-/// never runs out saves a branch there. Half of it still tells the two cases apart.
+/// never runs out saves a branch there. Half of it still tells the two cases apart, except for
+/// frames that lie about their length by more than all memory.
 const ENDLESS: u64 = u64::MAX;
 
 /// How far the exchange has come, and so what a drop at this point means.

@@ -1,4 +1,5 @@
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
 };
@@ -73,9 +74,9 @@ pub trait Observer: Send + Sized + 'static {
 /// second panic while the first unwinds would abort the process.
 pub(super) fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
     if thread::panicking() {
-        drop(catch_unwind(AssertUnwindSafe(|| {
-            observer.on_end(outcome, at);
-        })));
+        let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
+        // Not dropped: the payload of a panic may itself panic at that.
+        mem::forget(told);
     } else {
         observer.on_end(outcome, at);
     }
