@@ -17,18 +17,14 @@ pub(super) struct Guard<O: Observer> {
     progress: Progress,
 }
 
-/// More than any body has. What is owed is compared and subtracted at each frame: a number that
-/// never runs out saves a branch there. Half of it still tells the two cases apart, except for
-/// frames that lie about their length by more than all memory.
-const ENDLESS: u64 = u64::MAX;
-
 /// How far the exchange has come, and so what a drop at this point means.
 #[derive(Debug)]
 enum Progress {
     /// There is no head yet.
     Awaited,
-    /// The body is under way and owes as many bytes as were announced and have not come;
-    /// [`ENDLESS`] or not much less if nothing was announced.
+    /// The body is under way, and its head announced no length.
+    Open,
+    /// The body is under way, and owes as many bytes as were announced and have not come.
     Owing(u64),
     /// All that was announced has come, the last of it at this instant. A server may drop the
     /// body here, or may poll on and find trailers or even data.
@@ -105,9 +101,10 @@ impl<O: Observer> Guard<O> {
         } else if asked == Asked::Head || has_no_content(head.status) {
             Progress::Settled(at.instant())
         } else {
-            match announced(head.headers, &head.body_size).unwrap_or(ENDLESS) {
-                0 => Progress::Settled(at.instant()),
-                owed => Progress::Owing(owed),
+            match announced(head.headers, &head.body_size) {
+                None => Progress::Open,
+                Some(0) => Progress::Settled(at.instant()),
+                Some(owed) => Progress::Owing(owed),
             }
         };
     }
@@ -151,28 +148,25 @@ impl<O: Observer> Guard<O> {
 impl Progress {
     #[inline]
     fn count(&mut self, bytes: usize, at: &Moment) {
-        let bytes = bytes as u64;
         match self {
-            Self::Owing(owed) if *owed > bytes => *owed -= bytes,
+            Self::Owing(owed) if *owed > bytes as u64 => *owed -= bytes as u64,
+            Self::Open => {}
             _ => self.settle(at),
         }
     }
 
-    /// All that was owed has come, or came before.
+    /// All that was owed has come, now or before. Out of line, as it is for the last frame only.
     #[cold]
     fn settle(&mut self, at: &Moment) {
-        match self {
-            // A frame that claims to be larger than all memory.
-            Self::Owing(owed) if *owed > ENDLESS / 2 => *owed = ENDLESS,
-            Self::Owing(_) | Self::Settled(_) => *self = Self::Settled(at.instant()),
-            Self::Awaited | Self::Tunnelled => {}
+        if let Self::Owing(_) | Self::Settled(_) = self {
+            *self = Self::Settled(at.instant());
         }
     }
 
     fn if_dropped(&self) -> (Outcome, Moment) {
         match *self {
             Self::Awaited => (Outcome::Cancelled, Moment::new()),
-            Self::Owing(_) => (Outcome::Disconnected, Moment::new()),
+            Self::Open | Self::Owing(_) => (Outcome::Disconnected, Moment::new()),
             Self::Settled(at) => (Outcome::Complete, Moment::from(at)),
             Self::Tunnelled => (Outcome::Upgraded, Moment::new()),
         }
