@@ -28,11 +28,16 @@
 //!
 //! # What no rule may name
 //!
-//! `connection`, `keep-alive`, `proxy-connection`, `transfer-encoding` and `upgrade` concern one
-//! connection: HTTP/2 forbids them (RFC 9113 §8.2.2), and on HTTP/1 the server sets them as it
-//! needs. `content-length` and `trailer` describe the body, which this layer does not know. The
+//! `connection`, `keep-alive`, `proxy-connection`, `te`, `transfer-encoding` and `upgrade` concern
+//! one connection (RFC 9110 §7.6.1): HTTP/2 forbids them, `te: trailers` in a request aside (RFC 9113
+//! §8.2.2), and on HTTP/1 the server sets them as it needs. `content-length` and `trailer` describe the body, which this layer does not know. The
 //! recipes for server-sent events that set `Connection: keep-alive` or `Transfer-Encoding:
 //! chunked` by hand are wrong; [`HeadersLayer::sse`] sets what they are after.
+//!
+//! # Panics
+//!
+//! A panic in a condition or in a computed value goes to the caller: of `call` if it looks at the
+//! request, of the future's `poll` if it looks at the response.
 
 mod rule;
 
@@ -78,6 +83,10 @@ impl HeadersLayer {
     ///   caches must ask again, and nobody may recompress (RFC 9111 §5.2.2)
     /// - `x-accel-buffering: no`: nginx, and proxies that follow it, pass each event on at once
     ///
+    /// axum's `Sse` sets `cache-control: no-cache` itself, which is then left as it is. Whoever wants
+    /// `no-transform` in any case adds a rule of [`insert`](Rule::insert) with
+    /// [`when_content_type`](Rule::when_content_type).
+    ///
     /// ```
     /// use tower_passthrough::headers::HeadersLayer;
     ///
@@ -90,7 +99,7 @@ impl HeadersLayer {
             let mut rule =
                 Checked::new(name, action(Value::Fixed(HeaderValue::from_static(value))));
             rule.conditions
-                .push(content_type::<OnResponse>("text/event-stream"));
+                .push(content_type::<OnResponse>("text/event-stream".into()));
             rule
         };
         let response = vec![
@@ -140,14 +149,14 @@ pub struct HeadersLayerBuilder {
 }
 
 impl HeadersLayerBuilder {
-    /// Adds a rule on requests, behind those that are there.
+    /// Adds a rule on requests, after those added so far.
     #[must_use]
     pub fn request(mut self, rule: RequestRule) -> Self {
         self.request.push(rule);
         self
     }
 
-    /// Adds a rule on responses, behind those that are there.
+    /// Adds a rule on responses, after those added so far.
     #[must_use]
     pub fn response(mut self, rule: ResponseRule) -> Self {
         self.response.push(rule);

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -8,7 +8,7 @@ use http::{
 use crate::{BuildError, RequestHead, ResponseHead, media_type};
 
 /// Whose header fields a [`Rule`] changes: [`OnRequest`] or [`OnResponse`].
-pub trait Stage: sealed::Sealed + Sized {
+pub trait Stage: sealed::Stage + Sized {
     /// The head that conditions look at, and that values are computed from.
     type Head<'a>;
 
@@ -26,11 +26,25 @@ pub struct OnRequest;
 #[non_exhaustive]
 pub struct OnResponse;
 
+/// Nobody else is to implement these.
 mod sealed {
-    #[allow(unnameable_types, reason = "nobody else is to implement it")]
-    pub trait Sealed {}
-    impl Sealed for super::OnRequest {}
-    impl Sealed for super::OnResponse {}
+    #![allow(unnameable_types, reason = "so that nobody can")]
+
+    use http::{HeaderName, HeaderValue};
+
+    pub trait Stage {}
+    impl Stage for super::OnRequest {}
+    impl Stage for super::OnResponse {}
+
+    pub trait Name {}
+    impl Name for HeaderName {}
+    impl Name for &'static str {}
+    impl Name for String {}
+
+    pub trait FixedValue {}
+    impl FixedValue for HeaderValue {}
+    impl FixedValue for &'static str {}
+    impl FixedValue for String {}
 }
 
 impl Stage for OnRequest {
@@ -133,9 +147,10 @@ impl<S: Stage> Rule<S> {
     /// Applies the rule only if the head's `content-type` is this media type, whatever its
     /// parameters; case means nothing (RFC 9110 §8.3.1).
     #[must_use]
-    pub fn when_content_type(self, media_type: &'static str) -> Self {
+    pub fn when_content_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
+        let media_type = media_type.into();
         self.changed(|rule| {
-            if !media_type::is_essence(media_type) {
+            if !media_type::is_essence(&media_type) {
                 return Err(BuildError::new(format_args!(
                     "header rule for `{}`: `{media_type}` is not a media type: \
                      write `type/subtype`, without parameters",
@@ -188,8 +203,8 @@ impl Rule<OnResponse> {
     }
 }
 
-/// What names a header field: a [`HeaderName`] or a string.
-pub trait Name {
+/// What names a header field: a [`HeaderName`], a `&'static str` or a [`String`].
+pub trait Name: sealed::Name {
     #[doc(hidden)]
     fn written(&self) -> &str;
 
@@ -197,8 +212,8 @@ pub trait Name {
     fn checked(self) -> Result<HeaderName, InvalidHeaderName>;
 }
 
-/// What gives a field's fixed value: a [`HeaderValue`] or a string.
-pub trait FixedValue {
+/// What gives a field's fixed value: a [`HeaderValue`], a `&'static str` or a [`String`].
+pub trait FixedValue: sealed::FixedValue {
     #[doc(hidden)]
     fn checked(self) -> Result<HeaderValue, InvalidHeaderValue>;
 }
@@ -267,8 +282,8 @@ impl FixedValue for &'static str {
 pub(super) type Condition<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> bool + Send + Sync>;
 type Compute<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> Option<HeaderValue> + Send + Sync>;
 
-pub(super) fn content_type<S: Stage>(media_type: &'static str) -> Condition<S> {
-    Box::new(move |head| media_type::is(S::headers(head), media_type))
+pub(super) fn content_type<S: Stage>(media_type: Cow<'static, str>) -> Condition<S> {
+    Box::new(move |head| media_type::is(S::headers(head), &media_type))
 }
 
 fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
@@ -283,11 +298,10 @@ fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
         Err(error) => return refused(&error),
     };
     match name.as_str() {
-        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
-            refused(
-                &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
-            )
-        }
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
+        | "upgrade" => refused(
+            &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
+        ),
         "content-length" => {
             refused(&"the field tells the length of a body that this layer does not know")
         }
