@@ -1,13 +1,18 @@
-use std::{fmt, mem, time::Instant};
+use std::{
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Instant,
+};
 
 use bytes::Buf;
 use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Moment, Observer, Outcome, observer::tell};
+use super::{Moment, Observer, Outcome};
 use crate::{ResponseHead, head::decimal};
 
-/// Owns an exchange's observer and is the only caller of its `on_end`.
+/// Owns an exchange's observer and alone decides when and how its exchange ends.
 ///
 /// It moves from the call to the future to the body (or the tunnel). Wherever it is dropped with
 /// its observer still inside, the exchange ends there.
@@ -207,6 +212,43 @@ impl<O: Observer> Drop for Armed<'_, O> {
     #[cold]
     fn drop(&mut self) {
         self.guard.end(Outcome::Panicked, &Moment::new());
+    }
+}
+
+/// Ends an observer's exchange such that a panic in its `on_end` cannot meet another one: a
+/// second panic while the first unwinds would abort the process.
+fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
+    if thread::panicking() {
+        let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
+        // Not dropped: the payload of a panic may itself panic at that.
+        mem::forget(told);
+    } else {
+        observer.on_end(outcome, at);
+    }
+}
+
+/// Ends an observer's exchange when it is dropped: at the end of a scope, even if by a panic.
+pub(super) struct ToldAtDrop<'a, O: Observer> {
+    observer: Option<O>,
+    outcome: Outcome,
+    at: &'a Moment,
+}
+
+impl<'a, O: Observer> ToldAtDrop<'a, O> {
+    pub(super) fn new(observer: O, outcome: Outcome, at: &'a Moment) -> Self {
+        Self {
+            observer: Some(observer),
+            outcome,
+            at,
+        }
+    }
+}
+
+impl<O: Observer> Drop for ToldAtDrop<'_, O> {
+    fn drop(&mut self) {
+        if let Some(observer) = self.observer.take() {
+            tell(observer, self.outcome, self.at);
+        }
     }
 }
 

@@ -56,13 +56,16 @@
 //!
 //! # Panics
 //!
-//! - In the service, its future or its body: the panic goes on to the caller, and the exchange
-//!   ends as `Panicked` while it unwinds, even if it is caught further out and the remains are
-//!   kept, or polled again.
+//! - In the service, its future or the `poll_frame` of its body: the panic goes on to the caller,
+//!   and the exchange ends as `Panicked` while it unwinds, even if it is caught further out and the
+//!   remains are kept, or polled again.
+//! - In the `drop` of a future or body: the exchange ends as that drop means. In `size_hint` and
+//!   `is_end_stream`, when the server asks: goes to the server, and ends nothing.
 //! - In [`MakeObserver::observe`]: goes to the caller; the service is not called.
 //! - In a hook of an observer: goes to whoever polls, and the exchange ends as `Panicked` (unless
-//!   it was `on_end` that panicked; it is not called again). The frame that was being handed over
-//!   is lost; the inner body is still there, and polls are passed on to it.
+//!   it was `on_end` that panicked; it is not called again). The head or frame that was being handed
+//!   over is lost. With a head the body is lost too; after a frame the inner body is still there, and
+//!   polls are passed on to it.
 //! - In `on_end` within a drop: goes to whoever drops. If a panic is already unwinding, the second
 //!   one is caught and dropped, after the panic hook ran: it would abort the process.
 //!

@@ -2,8 +2,9 @@ use std::{cell::Cell, time::Instant};
 
 /// When something happened: a clock that is read once, and only if somebody asks.
 ///
-/// All hooks that are called for one event are handed the same moment. Whoever asks first reads
-/// the clock, the others get the same answer; if nobody asks, nothing is paid.
+/// All hooks that one layer calls for one event are handed the same moment, also those of both parts
+/// of a pair. Whoever asks first reads the clock, the others get the same answer; if nobody asks,
+/// nothing is paid. Layers around each other each have a moment of their own.
 ///
 /// ```
 /// use tower_passthrough::observe::Moment;

@@ -1,13 +1,10 @@
-use std::{
-    mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    thread,
-};
-
 use bytes::Buf;
 use http::HeaderMap;
 
-use super::{Moment, Outcome, guard::Guard};
+use super::{
+    Moment, Outcome,
+    guard::{Guard, ToldAtDrop},
+};
 use crate::{RequestHead, ResponseHead};
 
 /// Makes one [`Observer`] for each exchange.
@@ -70,18 +67,6 @@ pub trait Observer: Send + Sized + 'static {
     fn on_end(self, outcome: Outcome, at: &Moment);
 }
 
-/// Ends an observer's exchange such that a panic in its `on_end` cannot meet another one: a
-/// second panic while the first unwinds would abort the process.
-pub(super) fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
-    if thread::panicking() {
-        let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
-        // Not dropped: the payload of a panic may itself panic at that.
-        mem::forget(told);
-    } else {
-        observer.on_end(outcome, at);
-    }
-}
-
 /// Watches nothing if `None`.
 impl<O: Observer> Observer for Option<O> {
     #[inline]
@@ -134,16 +119,7 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     }
 
     fn on_end(self, outcome: Outcome, at: &Moment) {
-        struct Told<'a, O: Observer>(Option<O>, Outcome, &'a Moment);
-        impl<O: Observer> Drop for Told<'_, O> {
-            fn drop(&mut self) {
-                if let Some(observer) = self.0.take() {
-                    tell(observer, self.1, self.2);
-                }
-            }
-        }
-
-        let _second = Told(Some(self.1), outcome, at);
+        let _second = ToldAtDrop::new(self.1, outcome, at);
         self.0.on_end(outcome, at);
     }
 }

@@ -35,7 +35,7 @@ pub enum Outcome {
     /// `cancelled`: the response future was dropped before it resolved. There was no response
     /// head.
     Cancelled,
-    /// `panicked`: the service, its future, its body or an observer's hook panicked.
+    /// `panicked`: the service, its future, its body's `poll_frame` or an observer's hook panicked.
     Panicked,
 }
 

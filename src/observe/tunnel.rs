@@ -15,6 +15,41 @@ use super::{Observer, guard::Guard};
 /// serves the tunnel keeps the exchange open, in-flight gauge and duration included, until that
 /// task is done. Without it the exchange ends at the response head.
 ///
+/// In axum it is an extension, of which only requests that may upgrade have one:
+///
+/// ```
+/// use axum::{Extension, Router, routing::any};
+/// use tower_passthrough::observe::{ObserveLayer, Tunnel};
+/// # use tower_passthrough::{RequestHead, observe::{MakeObserver, Moment, Observer, Outcome}};
+/// # #[derive(Clone)]
+/// # struct Quiet;
+/// # impl MakeObserver for Quiet {
+/// #     type Observer = Self;
+/// #     fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Self> { Some(Self) }
+/// # }
+/// # impl Observer for Quiet { fn on_end(self, _: Outcome, _: &Moment) {} }
+///
+/// async fn socket(tunnel: Option<Extension<Tunnel>>) -> &'static str {
+///     // ... `WebSocketUpgrade::on_upgrade(move |socket| async move { let _open = tunnel; ... })`
+///     if tunnel.is_some() { "may upgrade" } else { "never upgrades" }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let app: Router = Router::new().route("/ws", any(socket)).layer(ObserveLayer::new(Quiet));
+/// # use tower::ServiceExt;
+/// # for (field, answer) in [("upgrade", "may upgrade"), ("x-other", "never upgrades")] {
+/// #     let request = http::Request::get("/ws").header(field, "websocket");
+/// #     let response = app.clone().oneshot(request.body(axum::body::Body::empty())?).await?;
+/// #     assert_eq!(axum::body::to_bytes(response.into_body(), 99).await?, answer);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Around a client, it is the client that gets the request with the tunnel, and drops it: an
+/// upgraded exchange ends at the head.
+///
 /// If the response is not an upgrade after all, the tunnel means nothing: the exchange ends as
 /// any other. If several layers watch the exchange, one `Tunnel` keeps all of them open.
 ///
@@ -69,12 +104,11 @@ pub(super) fn offer<B>(request: &mut Request<B>) -> Option<Entrance> {
 /// Hands the exchange over to whoever holds the tunnel. If nobody does, it ends here.
 pub(super) fn enter<O: Observer>(entrance: Option<Entrance>, exchange: Guard<O>) {
     if let Some(passage) = entrance.and_then(|entrance| entrance.0.upgrade()) {
-        if exchange.is_watching() {
-            *passage
-                .exchange
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(exchange));
-        }
+        let mut held = passage
+            .exchange
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Some(Box::new(exchange));
     }
 }
 
