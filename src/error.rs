@@ -2,7 +2,8 @@ use std::{error::Error, fmt};
 
 /// Why a layer cannot be built: the sentence names what is wrong and why.
 ///
-/// ```
+#[cfg_attr(feature = "headers", doc = "```")]
+#[cfg_attr(not(feature = "headers"), doc = "```ignore")]
 /// use tower_passthrough::headers::{HeadersLayer, ResponseRule};
 ///
 /// let error = HeadersLayer::builder()

@@ -11,12 +11,19 @@
 //! |---|---|---|
 //! | [`MetricsLayer`](metrics::MetricsLayer) | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
 //! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
-//! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; presets for server-sent events | `headers` |
+//! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
 //! The three features are on by default; `full` is all there are.
 //!
-//! ```
+#![cfg_attr(
+    all(feature = "capture", feature = "headers", feature = "metrics"),
+    doc = "```"
+)]
+#![cfg_attr(
+    not(all(feature = "capture", feature = "headers", feature = "metrics")),
+    doc = "```ignore"
+)]
 //! use axum::{Router, routing::get};
 //! use tower_passthrough::{
 //!     capture::{CaptureLayer, Summary},
@@ -72,3 +79,8 @@ pub use self::{
     grpc::GrpcStatus,
     head::{RequestHead, ResponseHead},
 };
+
+/// The examples of the README, as tests.
+#[cfg(all(doctest, feature = "capture", feature = "headers", feature = "metrics"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

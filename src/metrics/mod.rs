@@ -30,8 +30,9 @@
 //! | [`http_responses_ended_total`](RESPONSES_ENDED_TOTAL) | counter | `status`, `outcome` | at the end |
 //!
 //! Base labels:
-//! - `service`, `host`, `path`: if the builder was told of them
-//! - `method`: the method; what no RFC defines is `_OTHER`
+//! - `service`, `host`, `path`: if set on the builder
+//! - `method`: the method; what no RFC defines is `_OTHER`. Not with
+//!   [`only_requests_total`](MetricsLayerBuilder::only_requests_total)
 //!
 //! The others:
 //! - `status`: the response's status. Without a response head `499` if the future was dropped
@@ -147,7 +148,8 @@ impl MetricsLayerBuilder {
     /// Adds the label `host`: the one of these hosts that the request is for, whatever its case
     /// and port; `_other` for every other, since clients may ask for any.
     ///
-    /// Hosts are written without a port, IPv6 addresses in brackets.
+    /// Hosts are written without a port, IPv6 addresses in brackets. A second call replaces the
+    /// first.
     #[must_use]
     pub fn hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.config.hosts = Some(hosts.into_iter().map(|host| host.into().into()).collect());
@@ -158,7 +160,7 @@ impl MetricsLayerBuilder {
     ///
     /// Each value is a series of its own, and lives as long as the recorder keeps it: return the
     /// matched route, not the path that a client wrote. With axum that is
-    /// `request.extensions.get::<MatchedPath>()`.
+    /// `request.extensions.get::<MatchedPath>()`. A second call replaces the first.
     #[must_use]
     pub fn path<F>(mut self, path: F) -> Self
     where
