@@ -70,6 +70,8 @@ pub(crate) struct Script {
     pub(crate) steps: VecDeque<Step>,
     pub(crate) size: Size,
     pub(crate) end: End,
+    /// What [`Step::Trailers`] yields.
+    pub(crate) trailers: HeaderMap,
     /// How often this body was polled after it had yielded `None` or an error.
     pub(crate) polls_after_end: Arc<AtomicUsize>,
     /// How many clones of this body were dropped.
@@ -83,6 +85,7 @@ impl Script {
             steps: steps.into_iter().collect(),
             size,
             end,
+            trailers: trailers(),
             polls_after_end: Arc::default(),
             drops: Arc::default(),
             over: false,
@@ -120,7 +123,7 @@ impl Body for Script {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(trailers())))),
+            Some(Step::Trailers) => Poll::Ready(Some(Ok(Frame::trailers(self.trailers.clone())))),
             Some(Step::Error) => {
                 self.over = true;
                 Poll::Ready(Some(Err(Broken)))
