@@ -72,8 +72,10 @@ pub type ResponseRule = Rule<OnResponse>;
 /// What to do with one header field, and when.
 ///
 /// Written as [`RequestRule`] or [`ResponseRule`]. What is wrong with a rule is told by
-/// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build). A header map that cannot hold
-/// one more field (it has 32,768) stays as it is.
+/// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build).
+///
+/// A header map that is full, with tens of thousands of fields, stays as it is: nothing is added
+/// to it, and the fields that it has may not be set either. They can be removed.
 #[derive(Debug)]
 pub struct Rule<S: Stage> {
     pub(super) checked: Result<Checked<S>, BuildError>,
