@@ -3,7 +3,7 @@
 //! Nothing is buffered, and nothing outlives its exchange: dropping the future or the body that
 //! this returns, as a server does when the client leaves, drops the upstream's side with it.
 
-use std::{convert::Infallible, error::Error, fmt, str::FromStr};
+use std::{convert::Infallible, error::Error, fmt, iter, str::FromStr};
 
 use bytes::Bytes;
 use http::{
@@ -15,7 +15,7 @@ use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{self, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use tower_passthrough::observe::Tunnel;
@@ -85,15 +85,7 @@ impl Proxy {
         }
         let mut response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(error) => {
-                let reason = if error.is_connect() {
-                    "the upstream cannot be reached"
-                } else {
-                    "the upstream gave no valid answer"
-                };
-                tracing::warn!(error = &error as &dyn Error, "{reason}");
-                return Ok(refusal(StatusCode::BAD_GATEWAY, reason));
-            }
+            Err(error) => return Ok(failure(&error)),
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(match upgrade {
@@ -222,6 +214,31 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
+}
+
+/// What to answer instead of the upstream.
+fn failure(error: &legacy::Error) -> Response<Body> {
+    let cause: &(dyn Error + 'static) = error;
+    if is_of_upload(cause) {
+        tracing::debug!(error = cause, "broken upload");
+        return refusal(StatusCode::BAD_REQUEST, "the request body is broken");
+    }
+    let reason = if error.is_connect() {
+        "the upstream cannot be reached"
+    } else {
+        "the upstream gave no valid answer"
+    };
+    tracing::warn!(error = cause, "{reason}");
+    refusal(StatusCode::BAD_GATEWAY, reason)
+}
+
+/// Whether the client's body broke: an error of hyper's server, which its client calls the user's.
+fn is_of_upload(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<hyper::Error>())
+        .filter(|error| error.is_user())
+        .filter_map(Error::source)
+        .any(<dyn Error>::is::<hyper::Error>)
 }
 
 fn refusal(status: StatusCode, reason: &str) -> Response<Body> {

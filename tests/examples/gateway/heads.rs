@@ -184,14 +184,54 @@ async fn an_upstream_that_is_down_or_answers_nothing_is_a_502() {
     gateway.logs(&["status=502", "outcome=complete"]).await;
 }
 
+/// How often the upstream fails must not depend on the manners of clients.
+#[tokio::test]
+async fn an_upload_that_is_malformed_is_a_400() {
+    let mut upstream = Upstream::start().await;
+    let mut gateway = Gateway::in_front_of(upstream.address).await;
+    let mut tcp = gateway.tcp().await;
+    let start = "POST / HTTP/1.1\r\nhost: a.example\r\ntransfer-encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n";
+    tcp.write_all(start.as_bytes()).await.unwrap();
+    let _arrival = upstream.arrival().await;
+    tcp.write_all(b"no length\r\n").await.unwrap();
+    let answer = read_answer(&mut tcp).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nthe request body is broken\n"));
+    gateway.logs(&["status=400", "outcome=complete"]).await;
+    let counted: (&[&str], u64) = (&["status=\"400\"", "outcome=\"complete\""], 1);
+    let metrics = gateway.metrics().await;
+    metrics.assert("http_responses_ended_total", &[counted]);
+}
+
+#[tokio::test]
+async fn a_hang_up_in_mid_upload_is_no_502() {
+    let mut upstream = Upstream::start().await;
+    let mut gateway = Gateway::in_front_of(upstream.address).await;
+    let mut tcp = gateway.tcp().await;
+    let start = "POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 50\r\n\r\nhello";
+    tcp.write_all(start.as_bytes()).await.unwrap();
+    let _arrival = upstream.arrival().await;
+    drop(tcp);
+    gateway.logs(&["method=POST"]).await;
+    let metrics = gateway.metrics().await;
+    let counted: (&[&str], u64) = (&["method=\"POST\""], 1);
+    metrics.assert("http_requests_total", &[counted]);
+    assert!(!metrics.to_string().contains("status=\"502\""), "{metrics}");
+}
+
+async fn read_answer(tcp: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    let read = soon("the answer and the end", tcp.read_to_string(&mut answer)).await;
+    read.unwrap();
+    answer
+}
+
 #[tokio::test]
 async fn connect_is_refused() {
     let gateway = Gateway::start().await;
-    let authority = gateway.url.strip_prefix("http://").unwrap();
-    let tcp = TcpStream::connect(authority).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp))
-        .await
-        .unwrap();
+    let io = TokioIo::new(gateway.tcp().await);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
     tokio::spawn(connection.with_upgrades());
     let connect = Request::connect("intranet.example:443")
         .body(empty())

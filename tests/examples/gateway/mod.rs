@@ -7,9 +7,11 @@ mod streams;
 use std::{fmt, net::SocketAddr};
 
 use http::{Response, header::CONTENT_TYPE};
+use tokio::net::TcpStream;
 
 use crate::{
     process::{Process, url},
+    soon,
     wire::{Body, get, text},
 };
 
@@ -44,6 +46,13 @@ impl Gateway {
 
     fn chat(&self) -> String {
         format!("{}/v1/chat/completions", self.url)
+    }
+
+    /// For what no client of good manners sends.
+    async fn tcp(&self) -> TcpStream {
+        let authority = self.url.strip_prefix("http://").unwrap();
+        let connected = soon("a connection", TcpStream::connect(authority)).await;
+        connected.unwrap()
     }
 
     /// Waits for the access log's line of an exchange that has ended; then it is counted, too.
