@@ -78,6 +78,10 @@ impl Proxy {
         if request.method() == Method::CONNECT {
             return Ok(refusal(StatusCode::FORBIDDEN, "this is no CONNECT proxy"));
         }
+        if is_coded(request.headers()) {
+            let reason = "no transfer coding but chunked is spoken";
+            return Ok(refusal(StatusCode::NOT_IMPLEMENTED, reason));
+        }
         let upgrade = Upgrade::asked_for_by(&mut request);
         if let Err(error) = self.readdress(&mut request, upgrade.as_ref()) {
             tracing::debug!(%error, "bad request target");
@@ -92,6 +96,11 @@ impl Proxy {
                 Some(upgrade) => upgrade.accepted_by(response),
                 None => refusal(StatusCode::BAD_GATEWAY, "an upgrade that nobody asked for"),
             });
+        }
+        if is_coded(response.headers()) {
+            let reason = "the upstream's transfer coding is not spoken";
+            tracing::warn!("{reason}");
+            return Ok(refusal(StatusCode::BAD_GATEWAY, reason));
         }
         remove_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
@@ -200,6 +209,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     {
         headers.remove(name);
     }
+}
+
+/// Whether the body has transfer codings besides one `chunked`, which is all that hyper decodes.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(TRANSFER_ENCODING).into_iter();
+    let is_chunked = |field: &HeaderValue| field.as_bytes().eq_ignore_ascii_case(b"chunked");
+    fields.next().is_some_and(|field| !is_chunked(field)) || fields.next().is_some()
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {

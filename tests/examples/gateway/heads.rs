@@ -119,18 +119,52 @@ async fn an_overridden_content_length_is_dropped() {
     let gateway = Gateway::in_front_of(upstream.local_addr().unwrap()).await;
     let client = Protocol::Http1.client();
     let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
-    let answering = async {
-        let (mut tcp, _) = upstream.accept().await?;
-        tcp.read_exact(&mut [0; 16]).await?;
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
-            b\r\nhello world\r\n0\r\n\r\n";
-        tcp.write_all(answer.as_bytes()).await?;
-        io::Result::Ok(tcp)
-    };
-    let _tcp = soon("the request", answering).await.unwrap();
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+        b\r\nhello world\r\n0\r\n\r\n";
+    let _tcp = answer_with(&upstream, answer).await;
     let response = answer_of(asked).await;
     assert!(!response.headers().contains_key(CONTENT_LENGTH));
     assert_eq!(text(response).await, "hello world");
+}
+
+/// Takes a request, and answers what no server of good manners would.
+async fn answer_with(upstream: &TcpListener, answer: &str) -> TcpStream {
+    let answering = async {
+        let (mut tcp, _) = upstream.accept().await?;
+        tcp.read_exact(&mut [0; 16]).await?;
+        tcp.write_all(answer.as_bytes()).await?;
+        io::Result::Ok(tcp)
+    };
+    soon("the request", answering).await.unwrap()
+}
+
+/// Without the field that tells of it, what is coded would be taken for plain.
+#[tokio::test]
+async fn a_transfer_coding_besides_chunked_is_refused() {
+    let body = "5\r\nhello\r\n0\r\n\r\n";
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut gateway = Gateway::in_front_of(upstream.local_addr().unwrap()).await;
+    for codings in [
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+    ] {
+        let mut tcp = gateway.tcp().await;
+        let post = "POST / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n";
+        let post = format!("{post}{codings}\r\n{body}");
+        tcp.write_all(post.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut tcp).await;
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{codings}: {answer}");
+        gateway.logs(&["status=501", "outcome=complete"]).await;
+
+        let client = Protocol::Http1.client();
+        let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
+        let answer = format!("HTTP/1.1 200 OK\r\n{codings}\r\n{body}");
+        let _tcp = answer_with(&upstream, &answer).await;
+        let response = answer_of(asked).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{codings}");
+        gateway.logs(&["status=502", "outcome=complete"]).await;
+    }
 }
 
 #[tokio::test]
