@@ -8,7 +8,9 @@ use std::{convert::Infallible, error::Error, fmt, iter, str::FromStr};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    },
     uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body as _;
@@ -84,8 +86,8 @@ impl Proxy {
         }
         let upgrade = Upgrade::asked_for_by(&mut request);
         if let Err(error) = self.readdress(&mut request, upgrade.as_ref()) {
-            tracing::debug!(%error, "bad request target");
-            return Ok(refusal(StatusCode::BAD_REQUEST, "bad request target"));
+            tracing::debug!(%error, "bad request head");
+            return Ok(refusal(StatusCode::BAD_REQUEST, "bad request head"));
         }
         let mut response = match self.client.request(request).await {
             Ok(response) => response,
@@ -113,6 +115,9 @@ impl Proxy {
         request: &mut Request<Incoming>,
         upgrade: Option<&Upgrade>,
     ) -> Result<(), http::Error> {
+        if request.version() == Version::HTTP_2 {
+            join_cookies(request.headers_mut())?;
+        }
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
             .scheme(Scheme::HTTP)
@@ -209,6 +214,17 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     {
         headers.remove(name);
     }
+}
+
+/// Makes one field of those that HTTP/2 may split cookies into: RFC 9113 §8.2.3.
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), http::Error> {
+    let crumbs = headers.get_all(COOKIE).into_iter();
+    let crumbs: Vec<_> = crumbs.map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))?;
+        headers.insert(COOKIE, cookie);
+    }
+    Ok(())
 }
 
 /// Whether the body has transfer codings besides one `chunked`, which is all that hyper decodes.

@@ -4,7 +4,7 @@ use std::io;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -164,6 +164,29 @@ async fn a_transfer_coding_besides_chunked_is_refused() {
         let response = answer_of(asked).await;
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{codings}");
         gateway.logs(&["status=502", "outcome=complete"]).await;
+    }
+}
+
+/// HTTP/2 may split them, HTTP/1.1 may not; what came over HTTP/1.1 is left as it is.
+#[tokio::test]
+async fn cookies_leave_http2_in_one_field() {
+    for (protocol, wanted) in [
+        (Protocol::Http1, &["a=1", "b=2; c=3", "d=\"\u{e9}\""][..]),
+        (Protocol::Http2, &["a=1; b=2; c=3; d=\"\u{e9}\""]),
+    ] {
+        let mut upstream = Upstream::start().await;
+        let gateway = Gateway::in_front_of(upstream.address).await;
+        let mut get = request(Method::GET, &gateway.chat(), empty());
+        for crumb in ["a=1", "b=2; c=3", "d=\"\u{e9}\""] {
+            let crumb = HeaderValue::from_bytes(crumb.as_bytes()).unwrap();
+            get.headers_mut().append(COOKIE, crumb);
+        }
+        let asked = ask(&protocol.client(), get);
+        let arrival = upstream.arrival().await;
+        let got: Vec<_> = arrival.request.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(got, wanted, "{protocol:?}");
+        arrival.answer(Response::new(empty()));
+        answer_of(asked).await;
     }
 }
 
