@@ -189,15 +189,6 @@ impl From<Nanos> for Duration {
     }
 }
 
-impl<F, C> CaptureObserver<F, C> {
-    #[cold]
-    fn until_first_byte(&mut self, len: u64, at: &Moment) {
-        if len > 0 {
-            self.first_byte_after = Nanos::since(self.start, at);
-        }
-    }
-}
-
 impl<F, C> Observer for CaptureObserver<F, C>
 where
     F: Fn(&Summary<C>) + Send + 'static,
@@ -213,7 +204,8 @@ where
     fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
         let len = data.remaining() as u64;
         if self.body_bytes == 0 {
-            self.until_first_byte(len, at);
+            // Once more if this frame is empty.
+            self.first_byte_after = Nanos::since(self.start, at);
         }
         self.body_bytes = self.body_bytes.saturating_add(len);
         self.data_frames += 1;

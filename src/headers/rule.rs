@@ -300,9 +300,13 @@ fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
         Err(error) => return refused(&error),
     };
     match name.as_str() {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
-        | "upgrade" => refused(
-            &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
+            refused(
+                &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
+            )
+        }
+        "te" => refused(
+            &"the field is connection-specific: HTTP/2 allows nothing but `trailers` in it (RFC 9113 section 8.2.2), which is the client's own",
         ),
         "content-length" => {
             refused(&"the field tells the length of a body that this layer does not know")
