@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
         .init();
     let running = run(Options::parse());
     let ended = tokio::select! {
-        biased; // Ctrl-C is heeded before it is told of
+        biased; // install the Ctrl-C handler before printing that Ctrl-C works
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
         ended = running => ended,
     };

@@ -2,6 +2,10 @@
 //!
 //! Nothing is buffered, and nothing outlives its exchange: dropping the future or the body that
 //! this returns, as a server does when the client leaves, drops the upstream's side with it.
+//!
+//! Two hang-ups over HTTP/1.1 are noticed late, since hyper does not read the client's socket then:
+//! - The client has pipelined a further request: noticed when bytes of the answer do not get out.
+//! - An upload is blocked, as the upstream reads nothing: noticed when it reads on, or gives up.
 
 use std::{convert::Infallible, error::Error, fmt, iter, str::FromStr};
 
