@@ -39,16 +39,13 @@ impl FromStr for Upstream {
     fn from_str(url: &str) -> Result<Self, String> {
         let form = "give it as http://HOST[:PORT]";
         let uri: Uri = url.parse().map_err(|error| format!("{error}; {form}"))?;
+        let is_bare = uri.path() == "/" && uri.query().is_none();
         match (uri.scheme(), uri.authority()) {
             (Some(scheme), _) if *scheme != Scheme::HTTP => {
                 Err(format!("{scheme} is not spoken to upstreams; {form}"))
             }
-            (Some(_), Some(authority))
-                if uri.path() == "/"
-                    && uri.query().is_none()
-                    && !authority.as_str().contains('@') =>
-            {
-                Ok(Self(authority.clone()))
+            (Some(_), Some(host)) if is_bare && !host.as_str().contains('@') => {
+                Ok(Self(host.clone()))
             }
             _ => Err(form.to_owned()),
         }
@@ -211,11 +208,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|name| name.parse().ok())
         .collect();
     let known = ["keep-alive", "proxy-connection"].map(HeaderName::from_static);
-    for name in named
-        .into_iter()
-        .chain(known)
-        .chain([CONNECTION, TE, UPGRADE])
-    {
+    let known = known.into_iter().chain([CONNECTION, TE, UPGRADE]);
+    for name in known.chain(named) {
         headers.remove(name);
     }
 }
