@@ -48,30 +48,43 @@ async fn ours_hands_on_each_event_before_the_next_is_made() {
         let witness = Witness::default();
         let log = Log::default();
         let (service, producer) = sse(&log);
-        let (mut reader, server) = connect(proto, stack(&witness, service), &log).await;
-
-        reader.receive_head().await;
-        for event in 0..3 {
-            producer.go();
-            reader.receive(event).await;
-        }
-        producer.end();
-        reader.receive_end().await;
-        server.closed().await;
-
-        let expected = [
-            ReceiveHead,
-            Produce(0),
-            Receive(0),
-            Produce(1),
-            Receive(1),
-            Produce(2),
-            Receive(2),
-            End,
-        ];
-        assert_eq!(log.done(), expected, "{proto:?}");
+        in_lockstep(proto, stack(&witness, service), producer, &log).await;
         assert_eq!(witness.story(), "200 9 9 9 complete", "{proto:?}");
     }
+}
+
+#[tokio::test]
+async fn passing_data_only_hands_on_each_event_before_the_next_is_made() {
+    for proto in [Proto::H1, Proto::H2] {
+        let log = Log::default();
+        let (service, producer) = sse(&log);
+        in_lockstep(proto, DataOnlyLayer.layer(service), producer, &log).await;
+    }
+}
+
+/// Has each event made only after the client has read the one before.
+async fn in_lockstep(proto: Proto, service: impl Served, producer: Producer, log: &Log) {
+    let (mut reader, server) = connect(proto, service, log).await;
+    reader.receive_head().await;
+    for event in 0..3 {
+        producer.go();
+        reader.receive(event).await;
+    }
+    producer.end();
+    reader.receive_end().await;
+    server.closed().await;
+
+    let expected = [
+        ReceiveHead,
+        Produce(0),
+        Receive(0),
+        Produce(1),
+        Receive(1),
+        Produce(2),
+        Receive(2),
+        End,
+    ];
+    assert_eq!(log.done(), expected, "{proto:?}");
 }
 
 #[tokio::test]
@@ -90,7 +103,7 @@ async fn collecting_hands_on_nothing_not_even_the_head_before_the_end() {
         });
         for _ in 0..3 {
             producer.go();
-            // An acknowledgement of the client, as above, would never come.
+            // The client's word that it has read the event, as above, would never come.
             producer.made().await;
         }
         producer.end();
@@ -323,7 +336,7 @@ impl Log {
 }
 
 /// A service that answers one request with a stream of events, each as its [`Producer`] says.
-fn sse(log: &Log) -> (impl Served, Producer) {
+fn sse(log: &Log) -> (impl Served<Body = Channel<Bytes, BoxError>>, Producer) {
     let (leave, leaves) = mpsc::unbounded_channel();
     let (tell, made) = mpsc::unbounded_channel();
     let task = Arc::new(Mutex::new(Some((leaves, tell, log.clone()))));
