@@ -29,9 +29,9 @@ use http::{Method, Request, Response, Version};
 use http_body::{Body, Frame};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_passthrough::{
-    GrpcStatus, RequestHead,
+    GrpcStatus, RequestHead, ResponseHead,
     capture::{CaptureLayer, Summary},
-    observe::Outcome,
+    observe::{MakeObserver, Moment, Observer, Outcome},
 };
 
 /// A summary without its times: those are exact only in relation to each other.
@@ -392,6 +392,26 @@ fn the_version_and_a_long_method_are_those_of_the_request() {
         assert_eq!(Facts::from(&summary), expected);
         assert_eq!(summary.method.as_str(), method);
     }
+}
+
+#[test]
+fn times_are_exactly_those_between_the_moments() {
+    let (layer, all) = capturing();
+    let start = Instant::now();
+    let at = |seconds| Moment::from(start + Duration::from_secs(seconds));
+    let request = request(Method::GET);
+    let mut observer = layer.observe(&RequestHead::from(&request), &at(0)).unwrap();
+    observer.on_response(&ResponseHead::from(&answer(200, &[], [])), &at(1));
+    observer.on_data(&&b""[..], &at(2));
+    observer.on_data(&&b"first"[..], &at(4));
+    observer.on_data(&&b"second"[..], &at(8));
+    observer.on_trailers(&common::trailers(), &at(16));
+    observer.on_end(Outcome::Complete, &at(32));
+
+    let [summary] = all().try_into().unwrap();
+    assert_eq!(summary.time_to_head, Some(Duration::from_secs(1)));
+    assert_eq!(summary.time_to_first_byte, Some(Duration::from_secs(4)));
+    assert_eq!(summary.duration, Duration::from_secs(32));
 }
 
 #[test]
