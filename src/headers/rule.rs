@@ -71,7 +71,8 @@ pub type ResponseRule = Rule<OnResponse>;
 
 /// What to do with one header field, and when.
 ///
-/// Written as [`RequestRule`] or [`ResponseRule`]. What is wrong with a rule is told by
+/// Written as [`RequestRule`] or [`ResponseRule`], so that conditions know which head they look at.
+/// What is wrong with a rule is told by
 /// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build).
 ///
 /// A header map that is full, with tens of thousands of fields, stays as it is: nothing is added

@@ -40,7 +40,8 @@
 //! - `outcome`: [how the exchange ended](crate::observe::Outcome)
 //! - `kind`: `upgrade` for 101 and for 2xx to CONNECT; `grpc` for content type
 //!   `application/grpc*`; `stream` for `text/event-stream`, `application/x-ndjson` and what has
-//!   no length at the head; else `unary`, also if there is no head
+//!   no length at the head, even if its status or HEAD allows it no content; else `unary`, also if
+//!   there is no head
 //!
 //! Durations are in seconds, sizes in bytes. They tell what was handed to the server, and when:
 //! how much of it reached the client, and when, is not known here. An upgraded exchange ends as
@@ -161,6 +162,9 @@ impl MetricsLayerBuilder {
     /// Each value is a series of its own, and lives as long as the recorder keeps it: return the
     /// matched route, not the path that a client wrote. With axum that is
     /// `request.extensions.get::<MatchedPath>()`. A second call replaces the first.
+    ///
+    /// A closure is to be written in place: bound to a variable before, it is taken for one that
+    /// borrows for one lifetime only. A function works anyhow.
     #[must_use]
     pub fn path<F>(mut self, path: F) -> Self
     where
