@@ -61,6 +61,8 @@
 
 #[cfg(feature = "capture")]
 pub mod capture;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(any(feature = "headers", feature = "metrics"))]
 mod error;
 mod grpc;

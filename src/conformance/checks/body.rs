@@ -1,0 +1,315 @@
+//! Do the frames of the response come as they are, and when they are there?
+
+use bytes::Bytes;
+
+use super::{
+    Check, ONE, Sight, THREE, TWO, content, found_trailers, listed, listed_fields, see, unseen,
+};
+use crate::conformance::{
+    Capability,
+    log::{Failure, Given},
+    script::{BodyScript, Script, Step, body, data, trailers},
+    stage::{Bench, Open, Stop},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "frames.boundaries",
+        capability: Capability::Frames,
+        consequence: "frames are split or merged: events and messages do not arrive one by one",
+        look: boundaries,
+    },
+    Check {
+        name: "frames.empty",
+        capability: Capability::Frames,
+        consequence: "empty frames are lost or made",
+        look: empty,
+    },
+    Check {
+        name: "frames.large",
+        capability: Capability::Frames,
+        consequence: "large frames are split: each piece is polled and written by itself",
+        look: large,
+    },
+    Check {
+        name: "frames.content",
+        capability: Capability::Content,
+        consequence: "the client gets other bytes than the service sent",
+        look: same_content,
+    },
+    Check {
+        name: "frames.at_once",
+        capability: Capability::Frames,
+        consequence: "frames are held back: tokens arrive late and in lumps",
+        look: at_once,
+    },
+    Check {
+        name: "frames.pending",
+        capability: Capability::Frames,
+        consequence: "the client gets something while the service has sent nothing",
+        look: pending,
+    },
+    Check {
+        name: "frames.no_copy",
+        capability: Capability::Memory,
+        consequence: "each byte is copied once more, into memory allocated for it",
+        look: no_copy,
+    },
+    Check {
+        name: "trailers.after_data",
+        capability: Capability::Trailers,
+        consequence: "trailers are lost or changed: gRPC calls fail without a status, checksums \
+                      are missing",
+        look: trailers_after_data,
+    },
+    Check {
+        name: "trailers.alone",
+        capability: Capability::Trailers,
+        consequence: "the trailers of a stream without data are lost: empty gRPC streams fail",
+        look: trailers_alone,
+    },
+    Check {
+        name: "trailers.after_exact_size",
+        capability: Capability::Trailers,
+        consequence: "a body of known size is ended when its bytes are out: its trailers are lost",
+        look: trailers_after_exact_size,
+    },
+    Check {
+        name: "errors.arrive",
+        capability: Capability::Errors,
+        consequence: "a stream that broke looks complete, or hangs: clients take half an answer \
+                      for a whole one",
+        look: errors_arrive,
+    },
+    Check {
+        name: "errors.order",
+        capability: Capability::Errors,
+        consequence: "the error overtakes frames that came before it: they are lost",
+        look: errors_order,
+    },
+    Check {
+        name: "errors.once",
+        capability: Capability::Errors,
+        consequence: "one error is reported again and again to a server that polls on",
+        look: errors_once,
+    },
+    Check {
+        name: "errors.source",
+        capability: Capability::Errors,
+        consequence: "nobody outside can tell why the stream broke: servers find no HTTP/2 reset \
+                      code in the chain of sources",
+        look: errors_source,
+    },
+    Check {
+        name: "polls.before_asked",
+        capability: Capability::Polls,
+        consequence: "the body is read before anyone asked: responses to HEAD are produced for \
+                      nothing, and a slow first frame delays the head",
+        look: polls_before_asked,
+    },
+    Check {
+        name: "polls.read_ahead",
+        capability: Capability::Polls,
+        consequence: "back-pressure is lost: more is taken from the service than the client reads",
+        look: polls_read_ahead,
+    },
+    Check {
+        name: "polls.after_end",
+        capability: Capability::Polls,
+        consequence: "a body that has ended is polled again though nobody asked: many panic or hang",
+        look: polls_after_end,
+    },
+    Check {
+        name: "polls.after_error",
+        capability: Capability::Polls,
+        consequence: "a body that has failed is polled again though nobody asked: many panic or hang",
+        look: polls_after_error,
+    },
+    Check {
+        name: "polls.end_again",
+        capability: Capability::Polls,
+        consequence: "a server or layer that polls once more after the end gets a panic, a hang or \
+                      data",
+        look: polls_end_again,
+    },
+];
+
+/// What comes of a body when it is read to its end.
+fn read(bench: &Bench<'_>, sent: BodyScript) -> Result<Vec<Given>, Stop> {
+    Ok(bench.open(Script::answering(sent))?.read())
+}
+
+/// Only the data, and what a body may not end with.
+fn frames(bench: &Bench<'_>, sent: BodyScript) -> Result<String, Stop> {
+    Ok(listed(&read(bench, sent)?))
+}
+
+fn boundaries(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), data(TWO), data(THREE)]);
+    see("9 B, 11 B, 13 B, end", frames(bench, sent)?)
+}
+
+fn empty(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), data(""), data(TWO)]);
+    see("9 B, 0 B, 11 B, end", frames(bench, sent)?)
+}
+
+fn large(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([Step::Data(Bytes::from(vec![b'\n'; 300_000]))]);
+    see("300000 B, end", frames(bench, sent)?)
+}
+
+fn same_content(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body([data(ONE), data(TWO), data(THREE)]))?;
+    see(
+        [ONE, TWO, THREE].concat().escape_debug(),
+        content(&read).escape_ascii(),
+    )
+}
+
+fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), Step::Wait, data(TWO), Step::Wait, data(THREE)]);
+    let mut open = bench.open(Script::answering(sent))?;
+    let mut late = 0;
+    // Each wait takes one poll more. The end is among what must not come late.
+    for _ in 0..6 {
+        let before = open.seen().response_body.given.len();
+        let given = open.poll_body();
+        let came = open.seen().response_body.given.len() > before;
+        late += usize::from(came && matches!(given, Given::Pending));
+        open.release(|seen| &mut seen.response_body);
+    }
+    match open.seen().response_body.given.last() {
+        Some(Given::End) => see("0 late", format!("{late} late")),
+        _ => unseen("the body was not polled to its end"),
+    }
+}
+
+fn pending(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench.open(Script::answering(body([Step::Wait, data(ONE)])))?;
+    see("pending", open.poll_body())
+}
+
+fn no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench.open(Script::answering(body([data(ONE), data(TWO)])))?;
+    let (mut bytes, mut copied) = (0, 0);
+    while let given @ Given::Data { .. } = open.next() {
+        bytes += content(std::slice::from_ref(&given)).len();
+        copied += given.copied_from(open.seen().response_body.given.last());
+    }
+    if bytes == 0 {
+        return unseen("no data came");
+    }
+    see("0 B copied", format!("{copied} B copied"))
+}
+
+fn trailers_after_data(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body([data(ONE), data(TWO), Step::Trailers]))?;
+    see(listed_fields(&trailers()), found_trailers(&read))
+}
+
+fn trailers_alone(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    see("trailers, end", frames(bench, body([Step::Trailers]))?)
+}
+
+fn trailers_after_exact_size(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body([data(ONE), Step::Trailers]).exact())?;
+    let trailers = read
+        .iter()
+        .rev()
+        .find(|given| matches!(given, Given::Trailers(_)));
+    see("trailers", listed(trailers.or(read.last())))
+}
+
+/// What is read of a body that breaks after 20 bytes. It must not look over before it breaks.
+fn broken<'a>(bench: &Bench<'a>) -> Result<(Open<'a>, Vec<Given>), Stop> {
+    let sent = body([data(ONE), data(TWO), Step::Error]);
+    let mut open = bench.open(Script::answering(sent))?;
+    let read = open.read();
+    if !matches!(
+        open.seen().response_body.given.last(),
+        Some(Given::Error(_))
+    ) {
+        return unseen("the body was not polled until it broke");
+    }
+    Ok((open, read))
+}
+
+fn errors_arrive(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    see("error", listed(broken(bench)?.1.last()))
+}
+
+fn errors_order(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let (_, read) = broken(bench)?;
+    match read.last() {
+        Some(Given::Error(_)) => see("20 B before", format!("{} B before", content(&read).len())),
+        other => unseen(format!("no error but {}", listed(other))),
+    }
+}
+
+fn errors_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let (mut open, read) = broken(bench)?;
+    match read.last() {
+        Some(Given::Error(_)) => see("error, end", format!("error, {}", open.poll_body())),
+        other => unseen(format!("no error but {}", listed(other))),
+    }
+}
+
+fn errors_source(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    match broken(bench)?.1.last() {
+        Some(Given::Error(failure)) => see(Failure::SOURCE, failure.source()),
+        other => unseen(format!("no error but {}", listed(other))),
+    }
+}
+
+fn polls_before_asked(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let open = bench.open(Script::answering(body([data(ONE)])))?;
+    let polls = open.seen().response_body.polls;
+    see("0 polls", format!("{polls} polls"))
+}
+
+fn polls_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), data(TWO), data(THREE)]);
+    let mut open = bench.open(Script::answering(sent))?;
+    // How far the layer went into the body before anyone asked has a check of its own.
+    let before = open.seen().response_body.polls;
+    let mut ahead = 0;
+    for polls in 1..=2 {
+        open.poll_body();
+        ahead = ahead.max((open.seen().response_body.polls - before).saturating_sub(polls));
+    }
+    if open.seen().response_body.polls == 0 {
+        return unseen("the body was never polled");
+    }
+    see("0 polls ahead", format!("{ahead} polls ahead"))
+}
+
+/// How often the body was polled after it gave what is its last.
+fn unasked(open: &Open<'_>) -> Result<Sight, Stop> {
+    let seen = open.seen();
+    let is_last = |given: &Given| matches!(given, Given::End | Given::Error(_));
+    let Some(last) = seen.response_body.given.iter().position(is_last) else {
+        return unseen("the body was not polled to its end");
+    };
+    let unasked = seen.response_body.given.len() - last - 1;
+    see("0 polls", format!("{unasked} polls"))
+}
+
+fn polls_after_end(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench.open(Script::answering(body([data(ONE)])))?;
+    open.read();
+    unasked(&open)
+}
+
+fn polls_after_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    unasked(&broken(bench)?.0)
+}
+
+fn polls_end_again(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench.open(Script::answering(body([data(ONE)])))?;
+    let end = open.read().pop();
+    see(
+        "end, end, end",
+        listed(end.iter().chain(&[open.poll_body(), open.poll_body()])),
+    )
+}

@@ -1,0 +1,182 @@
+//! Does the response's head come as it is, and when it is there?
+
+use http::{HeaderMap, StatusCode, Version, response};
+
+use super::{Check, ONE, Sight, TWO, extension, see, values};
+use crate::conformance::{
+    Capability,
+    script::{Script, Step, body, data},
+    stage::{Bench, Stop},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "head.at_once",
+        capability: Capability::ResponseHead,
+        consequence: "the head waits, in the worst case for the end of the stream: the client sees \
+                      nothing until then",
+        look: at_once,
+    },
+    Check {
+        name: "head.status",
+        capability: Capability::ResponseHead,
+        consequence: "the client gets another status than the service's",
+        look: status,
+    },
+    Check {
+        name: "head.version",
+        capability: Capability::ResponseHead,
+        consequence: "the response was rebuilt: its version is lost",
+        look: version,
+    },
+    Check {
+        name: "head.fields",
+        capability: Capability::ResponseHead,
+        consequence: "header fields that the layer has no business with are lost, merged or changed",
+        look: fields,
+    },
+    Check {
+        name: "head.extensions",
+        capability: Capability::ResponseHead,
+        consequence: "the response was rebuilt: what the service left for the server or an outer \
+                      layer is lost",
+        look: extensions,
+    },
+    Check {
+        name: "head.framing",
+        capability: Capability::ResponseHead,
+        consequence: "a stream gets fields that are for the server alone to set: HTTP/2 refuses \
+                      the response, or its length is wrong",
+        look: framing,
+    },
+    Check {
+        name: "head.content_length",
+        capability: Capability::SizeHint,
+        consequence: "a stream of known length is sent without its `content-length`: clients show \
+                      no progress and cannot tell a cut download",
+        look: content_length,
+    },
+    Check {
+        name: "upgrade.response",
+        capability: Capability::Upgrades,
+        consequence: "WebSockets cannot be opened: the 101 comes back changed",
+        look: upgrade,
+    },
+    Check {
+        name: "connect.response",
+        capability: Capability::Upgrades,
+        consequence: "CONNECT tunnels cannot be opened: the 200 comes back changed",
+        look: connect,
+    },
+];
+
+/// Fields that no layer may add to a stream. Those of the connection are the server's business in
+/// HTTP/1.1, and malformed in HTTP/2 (RFC 9113 §8.2.2); a length is not known.
+const FRAMING: [&str; 6] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Which of them there are beside those that belong there.
+fn added(headers: &HeaderMap, but: &[&str]) -> String {
+    let is_added = |name: &&str| headers.contains_key(*name) && !but.contains(name);
+    let added: Vec<_> = FRAMING.into_iter().filter(is_added).collect();
+    if added.is_empty() {
+        return "nothing added".to_owned();
+    }
+    format!("added: {}", added.join(", "))
+}
+
+fn observe(
+    bench: &Bench<'_>,
+    script: Script,
+    what: impl Fn(&response::Parts) -> String,
+) -> Result<String, Stop> {
+    bench.open(script)?.head().map(what)
+}
+
+fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let stream = body([Step::Wait, data(ONE)]);
+    let mut open = bench.stage(Script::answering(stream))?.call()?;
+    see("a response", open.poll_head_until(|seen| seen.answered)?)
+}
+
+fn status(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE)])).status(StatusCode::ACCEPTED);
+    see(
+        "202",
+        observe(bench, script, |head| head.status.as_str().to_owned())?,
+    )
+}
+
+fn version(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE)])).version(Version::HTTP_2);
+    see(
+        "HTTP/2.0",
+        observe(bench, script, |head| format!("{:?}", head.version))?,
+    )
+}
+
+fn fields(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE)]));
+    let observed = observe(bench, script, |head| {
+        values(&head.headers, &["etag", "set-cookie", "x-foreign"])
+    })?;
+    see(
+        r#"etag: \"1\", set-cookie: a=1 | b=2, x-foreign: tw\xf6"#,
+        observed,
+    )
+}
+
+fn extensions(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE)]));
+    let observed = observe(bench, script, |head| extension(&head.extensions).to_owned())?;
+    see("extension", observed)
+}
+
+fn framing(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE), data(TWO)]));
+    let observed = observe(bench, script, |head| added(&head.headers, &[]))?;
+    see("nothing added", observed)
+}
+
+fn content_length(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script =
+        Script::answering(body([data(ONE), data(TWO)])).response_field("content-length", "20");
+    let observed = observe(bench, script, |head| {
+        values(&head.headers, &["content-length"])
+    })?;
+    see("content-length: 20", observed)
+}
+
+fn upgrade(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let observed = observe(bench, Script::upgrade(), |head| {
+        format!(
+            "{}, {}, {}, {}",
+            head.status.as_str(),
+            values(&head.headers, &["connection", "upgrade"]),
+            added(&head.headers, &["connection", "upgrade"]),
+            extension(&head.extensions)
+        )
+    })?;
+    see(
+        "101, connection: upgrade, upgrade: websocket, nothing added, extension",
+        observed,
+    )
+}
+
+fn connect(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let observed = observe(bench, Script::connect(), |head| {
+        format!(
+            "{}, {}, {}",
+            head.status.as_str(),
+            added(&head.headers, &[]),
+            extension(&head.extensions)
+        )
+    })?;
+    see("200, nothing added, extension", observed)
+}

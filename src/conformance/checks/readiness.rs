@@ -1,0 +1,195 @@
+//! Is the service asked whether it is ready, and called as often as it should be?
+
+use std::task::Poll;
+
+use super::{Check, ONE, Sight, TWO, see, unseen};
+use crate::conformance::{
+    Capability,
+    log::Failure,
+    script::{Readiness, Script, body, data},
+    stage::{Alarm, Bench, Head, Stage, Stop},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "call.once",
+        capability: Capability::Calls,
+        consequence: "requests never reach the service, or reach it more than once",
+        look: call_once,
+    },
+    Check {
+        name: "call.next",
+        capability: Capability::Calls,
+        consequence: "after a client that left in mid-stream, the service takes no more requests",
+        look: call_next,
+    },
+    Check {
+        name: "call.side_by_side",
+        capability: Capability::Calls,
+        consequence: "streams that are open at the same time disturb each other",
+        look: call_side_by_side,
+    },
+    Check {
+        name: "ready.pending",
+        capability: Capability::Readiness,
+        consequence: "back-pressure is hidden: load balancing and load shedding outside do not see it",
+        look: ready_pending,
+    },
+    Check {
+        name: "ready.waker",
+        capability: Capability::Readiness,
+        consequence: "a service that becomes ready again wakes nobody: the connection hangs",
+        look: ready_waker,
+    },
+    Check {
+        name: "ready.error",
+        capability: Capability::Readiness,
+        consequence: "a service that has failed for good looks as if it had not",
+        look: ready_error,
+    },
+    Check {
+        name: "ready.same_service",
+        capability: Capability::Readiness,
+        consequence: "a clone is called that was never asked whether it is ready: services that \
+                      reserve a place in poll_ready panic or exceed their limit",
+        look: ready_same_service,
+    },
+    Check {
+        name: "service.error",
+        capability: Capability::ServiceErrors,
+        consequence: "a failure of the service is hidden from the server",
+        look: service_error,
+    },
+    Check {
+        name: "service.error_source",
+        capability: Capability::ServiceErrors,
+        consequence: "nobody outside can tell what has failed: the error is not in the chain of \
+                      sources",
+        look: service_error_source,
+    },
+];
+
+fn call_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    // Whatever keeps a call from being made is this check's finding.
+    fn called(bench: &Bench<'_>) -> Result<String, Stop> {
+        let mut stage = bench.stage(Script::answering(body([data(ONE)])))?;
+        let answer = stage.call()?.drive();
+        let calls = stage.journal.seen().calls.len();
+        Ok(format!("{answer}, calls: {calls}"))
+    }
+    see("a response, calls: 1", called(bench).or_else(Stop::reason)?)
+}
+
+fn call_next(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let stream = body([data(ONE), data(TWO)]);
+    let mut stage = bench.stage(Script::answering(stream))?;
+    let mut first = stage.call()?;
+    first.head()?;
+    first.poll_body();
+    first.leave().or_else(unseen)?;
+    let second = stage.call().map(|mut second| second.drive().to_string());
+    see("a response", second.or_else(Stop::reason)?)
+}
+
+fn call_side_by_side(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let stream = body([data(ONE), data(TWO)]);
+    let mut stage = bench.stage(Script::answering(stream))?;
+    let mut first = stage.call()?;
+    first.head()?;
+    let mut given = vec![first.poll_body()];
+    let mut second = stage.call()?;
+    second.head()?;
+    given.extend(second.read());
+    given.extend(first.read());
+    see("9 B, 9 B, 11 B, end, 11 B, end", super::listed(&given))
+}
+
+fn waiting<'a>(bench: &Bench<'a>) -> Result<Stage<'a>, Stop> {
+    bench.stage(Script::answering(body([])).ready([Readiness::Pending]))
+}
+
+fn ready_pending(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let observed = match waiting(bench)?.poll_ready(&Alarm::new())? {
+        Poll::Pending => "pending".to_owned(),
+        Poll::Ready(Ok(())) => "ready".to_owned(),
+        Poll::Ready(Err(error)) => format!("an error: {}", error.message),
+    };
+    see("pending", observed)
+}
+
+fn ready_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut stage = waiting(bench)?;
+    let (first, last) = (Alarm::new(), Alarm::new());
+    if stage.poll_ready(&first)?.is_ready() || stage.poll_ready(&last)?.is_ready() {
+        return unseen("poll_ready is not pending");
+    }
+    let rings = last.rings();
+    if !stage.release_readiness() {
+        return unseen("the service was not asked whether it is ready");
+    }
+    see(
+        "woken",
+        if last.rings() > rings {
+            "woken"
+        } else {
+            "not woken"
+        },
+    )
+}
+
+fn ready_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut stage = bench.stage(Script::answering(body([])).ready([Readiness::Error]))?;
+    stage.can_fail()?;
+    // A layer may ask only when it is called: then the error is the response's.
+    let observed = match stage.poll_ready(&Alarm::new())? {
+        Poll::Ready(Err(_)) => "an error".to_owned(),
+        Poll::Pending => "pending".to_owned(),
+        Poll::Ready(Ok(())) => match stage.call()?.drive() {
+            Head::Failed(_) => "an error".to_owned(),
+            other => other.to_string(),
+        },
+    };
+    see("an error", observed)
+}
+
+fn ready_same_service(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut stage = bench.stage(Script::answering(body([])))?;
+    stage.call()?.head()?;
+    stage.call()?.head()?;
+    let calls = stage.journal.seen().calls.clone();
+    let observed: Vec<_> = calls
+        .into_iter()
+        .map(|ready| if ready { "ready" } else { "not ready" })
+        .collect();
+    see(
+        "called when ready, ready",
+        format!("called when {}", observed.join(", ")),
+    )
+}
+
+/// What the wrapped service answers when the scripted one fails.
+fn failure(bench: &Bench<'_>) -> Result<Head, Stop> {
+    let mut stage = bench.stage(Script::answering(body([])).failing())?;
+    stage.can_fail()?;
+    let mut open = stage.call()?;
+    let answer = open.drive();
+    if !open.seen().answered {
+        return unseen("the service was never called");
+    }
+    Ok(answer)
+}
+
+fn service_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let observed = match failure(bench)? {
+        Head::Failed(_) => "an error".to_owned(),
+        other => other.to_string(),
+    };
+    see("an error", observed)
+}
+
+fn service_error_source(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    match failure(bench)? {
+        Head::Failed(failure) => see(Failure::SOURCE, failure.source()),
+        other => unseen(format!("no error but {other}")),
+    }
+}

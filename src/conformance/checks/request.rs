@@ -1,0 +1,344 @@
+//! Does the request reach the service as it is?
+
+use std::sync::Arc;
+
+use http::{Version, request};
+
+use super::{
+    Check, ONE, Sight, THREE, TWO, content, extension, found_trailers, listed, listed_fields, see,
+    unseen, values, woken,
+};
+use crate::conformance::{
+    Capability,
+    log::{Failure, Given, Hints},
+    script::{BodyScript, Do, Script, Step, body, data, trailers},
+    stage::{Bench, Open, Stop},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "request.head",
+        capability: Capability::RequestHead,
+        consequence: "the service answers another request than the client's",
+        look: head,
+    },
+    Check {
+        name: "request.fields",
+        capability: Capability::RequestHead,
+        consequence: "header fields that the layer has no business with are lost or changed",
+        look: fields,
+    },
+    Check {
+        name: "request.extensions",
+        capability: Capability::RequestHead,
+        consequence: "what the server or an outer layer left for the service is lost: peer \
+                      address, matched route, user",
+        look: extensions,
+    },
+    Check {
+        name: "upgrade.request",
+        capability: Capability::Upgrades,
+        consequence: "WebSockets cannot be opened: the service does not get the upgrade's fields \
+                      or its extension",
+        look: upgrade,
+    },
+    Check {
+        name: "connect.request",
+        capability: Capability::Upgrades,
+        consequence: "CONNECT tunnels cannot be opened: the service does not get the target or \
+                      the upgrade's extension",
+        look: connect,
+    },
+    Check {
+        name: "request_body.frames",
+        capability: Capability::RequestBody,
+        consequence: "messages of an upload are split or merged",
+        look: body_frames,
+    },
+    Check {
+        name: "request_body.content",
+        capability: Capability::RequestBody,
+        consequence: "the service reads other bytes than the client sent",
+        look: body_content,
+    },
+    Check {
+        name: "request_body.no_copy",
+        capability: Capability::RequestBody,
+        consequence: "each byte of an upload is copied once more",
+        look: body_no_copy,
+    },
+    Check {
+        name: "request_body.at_once",
+        capability: Capability::RequestBody,
+        consequence: "what a client sends in mid-stream waits until it sends more",
+        look: body_at_once,
+    },
+    Check {
+        name: "request_body.unread",
+        capability: Capability::RequestBody,
+        consequence: "the body is read before the service asks for it: `100 Continue` is sent for \
+                      uploads that the service refuses, and streams in both directions dead-lock",
+        look: body_unread,
+    },
+    Check {
+        name: "request_body.read_ahead",
+        capability: Capability::RequestBody,
+        consequence: "back-pressure is lost: more is read of an upload than the service takes",
+        look: body_read_ahead,
+    },
+    Check {
+        name: "request_body.trailers",
+        capability: Capability::RequestBody,
+        consequence: "the request's trailers are lost: checksums, signatures",
+        look: body_trailers,
+    },
+    Check {
+        name: "request_body.size_hint",
+        capability: Capability::RequestBody,
+        consequence: "an upload of known size is forwarded chunked: its `content-length` is lost",
+        look: body_size_hint,
+    },
+    Check {
+        name: "request_body.end_stream",
+        capability: Capability::RequestBody,
+        consequence: "requests without a body are forwarded as if they had one",
+        look: body_end_stream,
+    },
+    Check {
+        name: "request_body.error",
+        capability: Capability::RequestBody,
+        consequence: "an upload that breaks off looks complete, or never ends",
+        look: body_error,
+    },
+    Check {
+        name: "request_body.error_source",
+        capability: Capability::RequestBody,
+        consequence: "the service cannot tell why an upload broke off",
+        look: body_error_source,
+    },
+    Check {
+        name: "request_body.after_end",
+        capability: Capability::RequestBody,
+        consequence: "a service that polls the request body once more after its end panics, or \
+                      reads what is not there",
+        look: body_after_end,
+    },
+    Check {
+        name: "request_body.dropped",
+        capability: Capability::RequestBody,
+        consequence: "a service that lets go of an upload does not stop the client's sending",
+        look: body_dropped,
+    },
+    Check {
+        name: "request_body.waker",
+        capability: Capability::RequestBody,
+        consequence: "a client that sends on wakes nobody: the upload hangs",
+        look: body_waker,
+    },
+];
+
+/// The head of the request as it was sent, and as the service got it.
+fn heads(bench: &Bench<'_>, script: Script) -> Result<(request::Parts, request::Parts), Stop> {
+    let mut stage = bench.stage(script)?;
+    let (sent, _) = stage.journal.script.request(Arc::default()).into_parts();
+    let mut open = stage.call()?;
+    let answer = open.drive();
+    let arrived = open.seen().request.take();
+    match arrived {
+        Some(arrived) => Ok((sent, arrived)),
+        None => unseen(format!("the service was never called: {answer}")),
+    }
+}
+
+fn compare(
+    (sent, arrived): (request::Parts, request::Parts),
+    what: impl Fn(&request::Parts) -> String,
+) -> Result<Sight, Stop> {
+    see(what(&sent), what(&arrived))
+}
+
+fn request_line(head: &request::Parts) -> String {
+    format!("{} {} {:?}", head.method, head.uri, head.version)
+}
+
+fn head(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([])).version(Version::HTTP_2);
+    compare(heads(bench, script)?, request_line)
+}
+
+fn fields(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    compare(heads(bench, Script::answering(body([])))?, |head| {
+        values(&head.headers, &["host", "x-foreign"])
+    })
+}
+
+fn extensions(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    compare(heads(bench, Script::answering(body([])))?, |head| {
+        extension(&head.extensions).to_owned()
+    })
+}
+
+fn upgrade(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    compare(heads(bench, Script::upgrade())?, |head| {
+        let fields = values(&head.headers, &["connection", "upgrade"]);
+        format!("{fields}; {}", extension(&head.extensions))
+    })
+}
+
+fn connect(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    compare(heads(bench, Script::connect())?, |head| {
+        format!("{}; {}", request_line(head), extension(&head.extensions))
+    })
+}
+
+/// An exchange whose request body the service has read for as many polls.
+fn reading<'a>(bench: &Bench<'a>, sent: BodyScript, reads: usize) -> Result<Open<'a>, Stop> {
+    let mut open = bench
+        .stage(Script::asking(sent, vec![Do::Read; reads]))?
+        .call()?;
+    let answer = open.drive();
+    if open.seen().read.is_empty() {
+        return unseen(format!(
+            "the service got nothing of the request body: {answer}"
+        ));
+    }
+    Ok(open)
+}
+
+/// What the service read of a request body.
+fn read(bench: &Bench<'_>, sent: BodyScript, reads: usize) -> Result<Vec<Given>, Stop> {
+    let open = reading(bench, sent, reads)?;
+    let read = open
+        .seen()
+        .read
+        .iter()
+        .map(|read| read.given.clone())
+        .collect();
+    Ok(read)
+}
+
+/// What the request body said of itself before the first read and after each.
+fn hints(bench: &Bench<'_>, what: fn(&Hints) -> String) -> Result<String, Stop> {
+    let open = reading(bench, body([data(ONE), data(TWO)]).exact(), 2)?;
+    let seen = open.seen();
+    let before = seen.read.iter().take(1).map(|read| what(&read.before));
+    let after = seen.read.iter().map(|read| what(&read.after));
+    Ok(before.chain(after).collect::<Vec<_>>().join(", "))
+}
+
+fn body_frames(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), data(""), data(TWO), data(THREE)]);
+    see("9 B, 0 B, 11 B, 13 B", listed(&read(bench, sent, 4)?))
+}
+
+fn body_content(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body([data(ONE), data(TWO)]), 3)?;
+    see(
+        [ONE, TWO].concat().escape_debug(),
+        content(&read).escape_ascii(),
+    )
+}
+
+fn body_no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let open = reading(bench, body([data(ONE), data(TWO)]), 2)?;
+    let copied: usize = open.seen().read.iter().map(|read| read.copied).sum();
+    see("0 B copied", format!("{copied} B copied"))
+}
+
+fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), Step::Wait, data(TWO)]);
+    let open = reading(bench, sent, 3)?;
+    let late = open.seen().read_late;
+    see(
+        "no frame late",
+        if late {
+            "a frame late"
+        } else {
+            "no frame late"
+        },
+    )
+}
+
+fn body_unread(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), Step::Wait, data(TWO)]);
+    let mut open = bench.stage(Script::asking(sent, []))?.call()?;
+    let answer = open.drive();
+    let polls = open.seen().request_body.polls;
+    see(
+        "a response after 0 polls",
+        format!("{answer} after {polls} polls"),
+    )
+}
+
+fn body_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let open = reading(bench, body([data(ONE), data(TWO), data(THREE)]), 2)?;
+    let seen = open.seen();
+    let ahead = (1..)
+        .zip(&seen.read)
+        .map(|(reads, read)| read.polls.saturating_sub(reads));
+    see(
+        "0 polls ahead",
+        format!("{} polls ahead", ahead.max().unwrap_or(0)),
+    )
+}
+
+fn body_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body([data(ONE), Step::Trailers]), 3)?;
+    see(listed_fields(&trailers()), found_trailers(&read))
+}
+
+fn body_size_hint(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    see(
+        "exactly 20 B, exactly 11 B, exactly 0 B",
+        hints(bench, Hints::size)?,
+    )
+}
+
+fn body_end_stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    see(
+        "false, false, true",
+        hints(bench, |hints| hints.is_end_stream.to_string())?,
+    )
+}
+
+fn broken(bench: &Bench<'_>) -> Result<Option<Given>, Stop> {
+    Ok(read(bench, body([data(ONE), Step::Error]), 2)?.pop())
+}
+
+fn body_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    see("error", listed(&broken(bench)?))
+}
+
+fn body_error_source(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    match broken(bench)? {
+        Some(Given::Error(failure)) => see(Failure::SOURCE, failure.source()),
+        other => unseen(format!("no error but {}", listed(&other))),
+    }
+}
+
+fn body_after_end(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench
+        .stage(Script::asking(body([]), [Do::Read, Do::Read]))?
+        .call()?;
+    let answer = open.drive();
+    let read = listed(open.seen().read.iter().map(|read| &read.given));
+    see("end, end; a response", format!("{read}; {answer}"))
+}
+
+fn body_dropped(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = body([data(ONE), Step::Wait]);
+    let mut open = bench
+        .stage(Script::asking(sent, [Do::LetGoAndWait]))?
+        .call()?;
+    open.poll_head_until(|seen| seen.future.waits)?;
+    let dropped = open.seen().request_body.dropped;
+    see("dropped", if dropped { "dropped" } else { "kept" })
+}
+
+fn body_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = bench
+        .stage(Script::asking(body([Step::Wait, data(ONE)]), [Do::Read]))?
+        .call()?;
+    open.poll_head_until(|seen| seen.request_body.waits)?;
+    woken(&open, |seen| &mut seen.request_body)
+}

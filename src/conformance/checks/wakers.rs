@@ -1,0 +1,110 @@
+//! Is the right one woken, and only when there is reason to?
+
+use super::{Check, ONE, Sight, see, unseen, woken};
+use crate::conformance::{
+    Capability,
+    script::{Do, Script, Step, body, data},
+    stage::{Alarm, Bench, Open, Stop},
+};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        name: "wakers.future",
+        capability: Capability::Wakers,
+        consequence: "a service that is ready to answer wakes nobody: the request hangs",
+        look: future,
+    },
+    Check {
+        name: "wakers.future_new",
+        capability: Capability::Wakers,
+        consequence: "a request that is polled by another task than before wakes the old one: it \
+                      hangs under `select!` and in buffers of futures",
+        look: future_new,
+    },
+    Check {
+        name: "wakers.future_idle",
+        capability: Capability::Wakers,
+        consequence: "a request that waits is polled over and over: it burns CPU",
+        look: future_idle,
+    },
+    Check {
+        name: "wakers.body",
+        capability: Capability::Wakers,
+        consequence: "a frame that is there wakes nobody: the stream hangs until something else \
+                      happens",
+        look: stream,
+    },
+    Check {
+        name: "wakers.body_new",
+        capability: Capability::Wakers,
+        consequence: "a stream that is polled by another task than before wakes the old one: it \
+                      hangs",
+        look: stream_new,
+    },
+    Check {
+        name: "wakers.body_idle",
+        capability: Capability::Wakers,
+        consequence: "a quiet stream is polled over and over: it burns CPU",
+        look: stream_idle,
+    },
+];
+
+/// An exchange whose service waits.
+fn future_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
+    let script = Script::answering(body([])).handler([Do::Wait]);
+    let mut open = bench.stage(script)?.call()?;
+    open.poll_head_until(|seen| seen.future.waits)?;
+    Ok(open)
+}
+
+/// A response whose body waits.
+fn body_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
+    let sent = body([Step::Wait, data(ONE)]);
+    let mut open = bench.open(Script::answering(sent))?;
+    open.poll_body();
+    if !open.seen().response_body.waits {
+        return unseen("the body was not polled");
+    }
+    Ok(open)
+}
+
+/// Polls once more, as another task. It must not be woken yet.
+fn idle(open: &mut Open<'_>, poll: fn(&mut Open<'_>)) -> Result<Sight, Stop> {
+    open.alarm = Alarm::new();
+    poll(open);
+    see("0 wake-ups", format!("{} wake-ups", open.alarm.rings()))
+}
+
+fn future(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    woken(&future_waits(bench)?, |seen| &mut seen.future)
+}
+
+fn future_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = future_waits(bench)?;
+    open.alarm = Alarm::new();
+    open.poll_head();
+    woken(&open, |seen| &mut seen.future)
+}
+
+fn future_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    idle(&mut future_waits(bench)?, |open| {
+        open.poll_head();
+    })
+}
+
+fn stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    woken(&body_waits(bench)?, |seen| &mut seen.response_body)
+}
+
+fn stream_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = body_waits(bench)?;
+    open.alarm = Alarm::new();
+    open.poll_body();
+    woken(&open, |seen| &mut seen.response_body)
+}
+
+fn stream_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    idle(&mut body_waits(bench)?, |open| {
+        open.poll_body();
+    })
+}

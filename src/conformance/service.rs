@@ -1,0 +1,399 @@
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{
+    log::{Actor, BoxError, Exchange, ExchangeSeen, Failure, Given, Hints, Journal, Read},
+    script::{Answer, BodyScript, Do, Readiness, Size, Step, trailers},
+};
+
+/// The error of scripted services and bodies.
+///
+/// A layer may wrap it, if it stays in the chain of [`source`](std::error::Error::source)s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptedError(());
+
+impl ScriptedError {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl fmt::Display for ScriptedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("scripted error")
+    }
+}
+
+impl std::error::Error for ScriptedError {}
+
+/// An extension of requests and responses, as servers put them there: `OnUpgrade`, `Protocol`,
+/// `ReasonPhrase`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marker;
+
+/// The service that a check puts inside the layer: does what the check's script says, and writes
+/// down what is done with it.
+///
+/// It takes requests with any body, so that the layer may wrap or box that. A clone is not ready
+/// until it is polled.
+#[derive(Debug)]
+pub struct ScriptedService {
+    journal: Arc<Journal>,
+    is_ready: bool,
+}
+
+impl ScriptedService {
+    pub(super) fn new(journal: Arc<Journal>) -> Self {
+        Self {
+            journal,
+            is_ready: false,
+        }
+    }
+
+    /// The same service for frameworks whose services cannot fail, such as axum's.
+    ///
+    /// The checks that need a failing service are then
+    /// [not applicable](super::Verdict::NotApplicable).
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use tower_passthrough::conformance::{self, Capability, ScriptedService};
+    ///
+    /// let report = conformance::check_with(|service: ScriptedService| {
+    ///     Router::<()>::new().fallback_service(service.infallible())
+    /// });
+    /// // A router is always ready, and waits for its routes when it is called.
+    /// report.except(Capability::Readiness).assert();
+    /// ```
+    #[must_use]
+    pub fn infallible(self) -> InfallibleService {
+        self.journal.seen().infallible = true;
+        InfallibleService(self)
+    }
+}
+
+impl Clone for ScriptedService {
+    fn clone(&self) -> Self {
+        Self::new(self.journal.clone())
+    }
+}
+
+impl<Q> Service<Request<Q>> for ScriptedService
+where
+    Q: Body,
+    Q::Error: Into<BoxError>,
+{
+    type Response = Response<ScriptedBody>;
+    type Error = ScriptedError;
+    type Future = ScriptedFuture<Q>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ScriptedError>> {
+        let mut waker = Some(cx.waker().clone());
+        let mut seen = self.journal.seen();
+        seen.readiness.poll();
+        let polled = match seen.ready.front() {
+            None => Poll::Ready(Ok(())),
+            Some(Readiness::Error) => Poll::Ready(Err(ScriptedError::new())),
+            Some(Readiness::Pending) => seen.readiness.wait(&mut waker).map(Ok),
+        };
+        if polled.is_ready() {
+            seen.ready.pop_front();
+        }
+        self.is_ready = matches!(polled, Poll::Ready(Ok(())));
+        polled
+    }
+
+    fn call(&mut self, request: Request<Q>) -> ScriptedFuture<Q> {
+        let script = &self.journal.script;
+        let exchange = {
+            let mut seen = self.journal.seen();
+            seen.calls.push(self.is_ready);
+            seen.awaited.pop_front().unwrap_or_default()
+        };
+        self.is_ready = false;
+        let (head, body) = request.into_parts();
+        exchange.seen().request = Some(head);
+        ScriptedFuture {
+            request_body: Some(body),
+            handler: script.handler.iter().copied().collect(),
+            answer: Some(script.answer.clone()),
+            version: script.version,
+            presence: Presence(exchange),
+        }
+    }
+}
+
+/// A [`ScriptedService`] that cannot fail.
+#[derive(Debug, Clone)]
+pub struct InfallibleService(ScriptedService);
+
+impl<Q> Service<Request<Q>> for InfallibleService
+where
+    Q: Body,
+    Q::Error: Into<BoxError>,
+{
+    type Response = Response<ScriptedBody>;
+    type Error = Infallible;
+    type Future = InfallibleFuture<Q>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Q>>::poll_ready(&mut self.0, cx).map(|_| Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Q>) -> InfallibleFuture<Q> {
+        InfallibleFuture {
+            inner: self.0.call(request),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`ScriptedService`].
+    #[derive(Debug)]
+    pub struct ScriptedFuture<Q> {
+        #[pin]
+        request_body: Option<Q>,
+        handler: VecDeque<Do>,
+        answer: Option<Answer>,
+        version: Version,
+        // Dropped last: the future is gone when its request body is.
+        presence: Presence,
+    }
+}
+
+/// Tells of the future's end.
+#[derive(Debug)]
+struct Presence(Arc<Exchange>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.seen().future.dropped = true;
+    }
+}
+
+impl<Q> Future for ScriptedFuture<Q>
+where
+    Q: Body,
+    Q::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ScriptedBody>, ScriptedError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let exchange = &this.presence.0;
+        let mut waker = Some(cx.waker().clone());
+        exchange.seen().future.poll();
+        while let Some(step) = this.handler.front() {
+            if *step == Do::Read {
+                ready!(read(this.request_body.as_mut().as_pin_mut(), exchange, cx));
+                this.handler.pop_front();
+                // One read at each poll, so that the check sees what came when.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if *step == Do::LetGoAndWait {
+                this.request_body.set(None);
+            }
+            ready!(exchange.seen().future.wait(&mut waker));
+            this.handler.pop_front();
+        }
+        let Some(answer) = this.answer.take() else {
+            // Polled after it resolved. What a future does then is its own affair.
+            return Poll::Pending;
+        };
+        exchange.seen().answered = true;
+        let Answer::Response {
+            status,
+            fields,
+            body,
+        } = answer
+        else {
+            return Poll::Ready(Err(ScriptedError::new()));
+        };
+        let body = ScriptedBody::new(body, exchange.clone(), Role::Response);
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.version_mut() = *this.version;
+        *response.headers_mut() = fields;
+        response.extensions_mut().insert(Marker);
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Reads one frame of the request body, as it comes out of the layer.
+fn read<Q>(body: Option<Pin<&mut Q>>, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()>
+where
+    Q: Body,
+    Q::Error: Into<BoxError>,
+{
+    let Some(mut body) = body else {
+        return Poll::Ready(());
+    };
+    let before = Hints::of(&*body);
+    let polled = body.as_mut().poll_frame(cx);
+    if polled.is_pending() {
+        let mut seen = exchange.seen();
+        seen.read_late |= !seen.request_body.waits;
+        return Poll::Pending;
+    }
+    let after = Hints::of(&*body);
+    let given = Given::new(polled);
+    let mut seen = exchange.seen();
+    let read = Read {
+        polls: seen.request_body.polls,
+        copied: given.copied_from(seen.request_body.given.last()),
+        before,
+        given,
+        after,
+    };
+    seen.read.push(read);
+    Poll::Ready(())
+}
+
+pin_project! {
+    /// The future of [`InfallibleService`].
+    #[derive(Debug)]
+    pub struct InfallibleFuture<Q> {
+        #[pin]
+        inner: ScriptedFuture<Q>,
+    }
+}
+
+impl<Q> Future for InfallibleFuture<Q>
+where
+    Q: Body,
+    Q::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ScriptedBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().inner.poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            // No check makes a service fail that cannot.
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// The body of a check's request and of the scripted service's response.
+///
+/// Its error is [`ScriptedError`]. [`Default`] gives an empty one, which no check watches.
+#[derive(Debug)]
+pub struct ScriptedBody {
+    steps: VecDeque<Step>,
+    size: Size,
+    shows_end: bool,
+    exchange: Arc<Exchange>,
+    role: Role,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Role {
+    Request,
+    Response,
+}
+
+impl Role {
+    fn of(self, seen: &mut ExchangeSeen) -> &mut Actor {
+        match self {
+            Self::Request => &mut seen.request_body,
+            Self::Response => &mut seen.response_body,
+        }
+    }
+}
+
+impl ScriptedBody {
+    pub(super) fn new(script: BodyScript, exchange: Arc<Exchange>, role: Role) -> Self {
+        Self {
+            steps: script.steps.into(),
+            size: script.size,
+            shows_end: script.shows_end,
+            exchange,
+            role,
+        }
+    }
+}
+
+impl Default for ScriptedBody {
+    fn default() -> Self {
+        Self::new(
+            super::script::body([]).exact(),
+            Arc::default(),
+            Role::Response,
+        )
+    }
+}
+
+impl Drop for ScriptedBody {
+    fn drop(&mut self) {
+        self.role.of(&mut self.exchange.seen()).dropped = true;
+    }
+}
+
+impl Body for ScriptedBody {
+    type Data = Bytes;
+    type Error = ScriptedError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ScriptedError>>> {
+        let this = &mut *self;
+        let mut waker = Some(cx.waker().clone());
+        let mut seen = this.exchange.seen();
+        let actor = this.role.of(&mut seen);
+        actor.poll();
+        if let Some(Step::Wait) = this.steps.front() {
+            ready!(actor.wait(&mut waker));
+            this.steps.pop_front();
+        }
+        let (given, frame) = match this.steps.pop_front() {
+            Some(Step::Data(template)) => {
+                let data = Bytes::from(template.to_vec());
+                (Given::data(data.clone()), Some(Ok(Frame::data(data))))
+            }
+            Some(Step::Trailers) => {
+                let frame = Frame::trailers(trailers());
+                (Given::Trailers(trailers()), Some(Ok(frame)))
+            }
+            Some(Step::Error) => {
+                let error = ScriptedError::new();
+                (Given::Error(Failure::new(error)), Some(Err(error)))
+            }
+            // Two waits in a row are one.
+            Some(Step::Wait) | None => (Given::End, None),
+        };
+        actor.given.push(given);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.shows_end && self.steps.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        match self.size {
+            Size::Unknown => {}
+            Size::Exact => hint.set_exact(self.steps.iter().map(Step::len).sum()),
+            Size::Between(lower, upper) => {
+                hint.set_upper(upper);
+                hint.set_lower(lower);
+            }
+        }
+        hint
+    }
+}

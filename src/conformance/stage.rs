@@ -1,0 +1,412 @@
+//! Drives a wrapped service by hand, step by step.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use http::{Request, Response, response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    Kit, ScriptedBody, ScriptedService,
+    log::{Actor, BoxError, Exchange, ExchangeSeen, Failure, Given, Hints, Journal},
+    script::Script,
+};
+
+/// More than any layer needs that has something to do between two polls.
+const POLLS_AT_MOST: usize = 100;
+
+/// A wrapped service, its types forgotten.
+pub(super) trait Subject<'a> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>>;
+    fn call(&mut self, request: Request<ScriptedBody>) -> SubjectFuture<'a>;
+}
+
+type SubjectFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<BoxBody<'a>>, Failure>> + 'a>>;
+
+type BoxBody<'a> = Box<dyn SubjectBody + 'a>;
+
+pub(super) trait SubjectBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Given;
+    fn hints(&self) -> Hints;
+}
+
+/// A service as a [`Subject`].
+pub(super) struct Worn<S>(pub(super) S);
+
+impl<'a, S, B> Subject<'a> for Worn<S>
+where
+    S: Service<Request<ScriptedBody>, Response = Response<B>> + 'a,
+    S::Error: Into<BoxError>,
+    B: Body + 'a,
+    B::Error: Into<BoxError>,
+{
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.0.poll_ready(cx).map_err(Failure::new)
+    }
+
+    fn call(&mut self, request: Request<ScriptedBody>) -> SubjectFuture<'a> {
+        let future = self.0.call(request);
+        Box::pin(async move {
+            let response = future.await.map_err(Failure::new)?;
+            Ok(response.map(|body| -> BoxBody<'a> { Box::new(Box::pin(body)) }))
+        })
+    }
+}
+
+impl<B> SubjectBody for Pin<Box<B>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Given {
+        Given::new(self.as_mut().poll_frame(cx))
+    }
+
+    fn hints(&self) -> Hints {
+        Hints::of(self)
+    }
+}
+
+/// Why a check cannot be made.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// What is to be looked at never came; that has a check of its own.
+    Unseen(String),
+    /// It makes no sense for this service.
+    NotApplicable(&'static str),
+}
+
+impl Stop {
+    /// For a check whose business it is.
+    pub(super) fn reason(self) -> Result<String, Self> {
+        match self {
+            Self::Unseen(why) => Ok(why),
+            other @ Self::NotApplicable(_) => Err(other),
+        }
+    }
+}
+
+/// Makes the services and their requests.
+pub(super) struct Bench<'a> {
+    pub(super) wrap: &'a dyn Fn(ScriptedService) -> Box<dyn Subject<'a> + 'a>,
+    pub(super) kit: &'a Kit,
+}
+
+impl<'a> Bench<'a> {
+    /// Wraps a service that does as the script says.
+    pub(super) fn stage(&self, mut script: Script) -> Result<Stage<'a>, Stop> {
+        self.kit.dress(&mut script);
+        let journal = Journal::new(script);
+        let service = ScriptedService::new(journal.clone());
+        let service = caught(|| (self.wrap)(service)).map_err(|panic| {
+            Stop::Unseen(format!("the layer panicked around the service: {panic}"))
+        })?;
+        Ok(Stage { journal, service })
+    }
+
+    /// The response to a request, its body not polled yet.
+    pub(super) fn open(&self, script: Script) -> Result<Open<'a>, Stop> {
+        let mut open = self.stage(script)?.call()?;
+        open.head()?;
+        Ok(open)
+    }
+}
+
+/// A wrapped service under way.
+pub(super) struct Stage<'a> {
+    pub(super) journal: Arc<Journal>,
+    service: Box<dyn Subject<'a> + 'a>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn poll_ready(&mut self, alarm: &Alarm) -> Result<Poll<Result<(), Failure>>, Stop> {
+        caught(|| self.service.poll_ready(&mut alarm.context()))
+            .map_err(|panic| Stop::Unseen(format!("the layer panicked in poll_ready: {panic}")))
+    }
+
+    /// For checks that need a service that fails.
+    pub(super) fn can_fail(&self) -> Result<(), Stop> {
+        if self.journal.seen().infallible {
+            return Err(Stop::NotApplicable("the service was made infallible"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_readiness(&self) -> bool {
+        let waker = self.journal.seen().readiness.release();
+        waker.map(Waker::wake).is_some()
+    }
+
+    fn ready(&mut self) -> Result<(), Stop> {
+        let alarm = Alarm::new();
+        for _ in 0..POLLS_AT_MOST {
+            let rings = alarm.rings();
+            match self.poll_ready(&alarm)? {
+                Poll::Ready(Ok(())) => return Ok(()),
+                Poll::Ready(Err(error)) => {
+                    let message = error.message;
+                    return Err(Stop::Unseen(format!("poll_ready failed: {message}")));
+                }
+                Poll::Pending => {
+                    self.release_readiness();
+                }
+            }
+            if alarm.rings() == rings {
+                break;
+            }
+        }
+        Err(Stop::Unseen("the layer is never ready".to_owned()))
+    }
+
+    /// Calls the service when it is ready.
+    pub(super) fn call(&mut self) -> Result<Open<'a>, Stop> {
+        self.ready()?;
+        let exchange = Arc::<Exchange>::default();
+        self.journal.seen().awaited.push_back(exchange.clone());
+        let request = self.journal.script.request(exchange.clone());
+        let future = caught(|| self.service.call(request))
+            .map_err(|panic| Stop::Unseen(format!("the layer panicked when called: {panic}")))?;
+        Ok(Open {
+            exchange,
+            future: Some(future),
+            head: None,
+            body: None,
+            alarm: Alarm::new(),
+        })
+    }
+}
+
+/// One exchange with the wrapped service, as a server has it.
+pub(super) struct Open<'a> {
+    exchange: Arc<Exchange>,
+    future: Option<SubjectFuture<'a>>,
+    head: Option<response::Parts>,
+    body: Option<BoxBody<'a>>,
+    pub(super) alarm: Alarm,
+}
+
+/// What one poll of the wrapped service's future gave.
+#[derive(Debug)]
+pub(super) enum Head {
+    Pending,
+    Answered,
+    Failed(Failure),
+    Panicked(String),
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("pending"),
+            Self::Answered => f.write_str("a response"),
+            Self::Failed(failure) => write!(f, "an error: {}", failure.message),
+            Self::Panicked(message) => write!(f, "panic: {message}"),
+        }
+    }
+}
+
+impl Open<'_> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, ExchangeSeen> {
+        self.exchange.seen()
+    }
+
+    /// Lets something scripted go on that waits, and wakes whom it was told to. False if it does
+    /// not wait, or does not know whom to wake.
+    pub(super) fn release(&self, actor: impl FnOnce(&mut ExchangeSeen) -> &mut Actor) -> bool {
+        let waker = actor(&mut self.seen()).release();
+        waker.map(Waker::wake).is_some()
+    }
+
+    pub(super) fn poll_head(&mut self) -> Head {
+        let Some(future) = &mut self.future else {
+            return Head::Pending;
+        };
+        match caught(|| future.as_mut().poll(&mut self.alarm.context())) {
+            Err(panic) => Head::Panicked(panic),
+            Ok(Poll::Pending) => Head::Pending,
+            Ok(Poll::Ready(Err(failure))) => Head::Failed(failure),
+            Ok(Poll::Ready(Ok(response))) => {
+                let (head, body) = response.into_parts();
+                self.head = Some(head);
+                self.body = Some(body);
+                Head::Answered
+            }
+        }
+    }
+
+    /// Polls for the head as long as there is reason to, and gives the last answer.
+    pub(super) fn drive(&mut self) -> Head {
+        let mut polled = Head::Pending;
+        for _ in 0..POLLS_AT_MOST {
+            let rings = self.alarm.rings();
+            polled = self.poll_head();
+            if !matches!(polled, Head::Pending) {
+                break;
+            }
+            self.release(|seen| &mut seen.future);
+            self.release(|seen| &mut seen.request_body);
+            if self.alarm.rings() == rings {
+                break;
+            }
+        }
+        polled
+    }
+
+    /// Polls for the head until something scripted has come this far.
+    pub(super) fn poll_head_until(&mut self, far: fn(&ExchangeSeen) -> bool) -> Result<Head, Stop> {
+        for _ in 0..POLLS_AT_MOST {
+            let rings = self.alarm.rings();
+            let polled = self.poll_head();
+            if far(&self.seen()) {
+                return Ok(polled);
+            }
+            if !matches!(polled, Head::Pending) {
+                return Err(Stop::Unseen(format!(
+                    "the service was not waited for: {polled}"
+                )));
+            }
+            if self.alarm.rings() == rings {
+                break;
+            }
+        }
+        Err(Stop::Unseen("the service was never asked".to_owned()))
+    }
+
+    pub(super) fn head(&mut self) -> Result<&response::Parts, Stop> {
+        if self.head.is_none() {
+            match self.drive() {
+                Head::Answered => {}
+                _ if self.seen().request.is_none() => {
+                    return Err(Stop::Unseen("the service was never called".to_owned()));
+                }
+                other => return Err(Stop::Unseen(format!("no response but {other}"))),
+            }
+        }
+        match &self.head {
+            // A layer may answer by itself.
+            Some(_) if !self.seen().answered => {
+                Err(Stop::Unseen("the service was never asked".to_owned()))
+            }
+            Some(head) => Ok(head),
+            None => Err(Stop::Unseen("no response".to_owned())),
+        }
+    }
+
+    pub(super) fn poll_body(&mut self) -> Given {
+        let Some(body) = &mut self.body else {
+            return Given::End;
+        };
+        caught(|| body.poll_frame(&mut self.alarm.context())).unwrap_or_else(Given::Panicked)
+    }
+
+    /// Polls the body until it gives something. Pending if there is no reason to poll on.
+    pub(super) fn next(&mut self) -> Given {
+        for _ in 0..POLLS_AT_MOST {
+            let rings = self.alarm.rings();
+            let given = self.poll_body();
+            if !matches!(given, Given::Pending) {
+                return given;
+            }
+            self.release(|seen| &mut seen.response_body);
+            if self.alarm.rings() == rings {
+                break;
+            }
+        }
+        Given::Pending
+    }
+
+    /// Reads the body as far as it can be.
+    pub(super) fn read(&mut self) -> Vec<Given> {
+        let mut read = Vec::new();
+        for _ in 0..POLLS_AT_MOST {
+            let given = self.next();
+            let goes_on = matches!(given, Given::Data { .. } | Given::Trailers(_));
+            read.push(given);
+            if !goes_on {
+                break;
+            }
+        }
+        read
+    }
+
+    pub(super) fn hints(&self) -> Result<Hints, Stop> {
+        let Some(body) = &self.body else {
+            return Err(Stop::Unseen("there is no body".to_owned()));
+        };
+        caught(|| body.hints())
+            .map_err(|panic| Stop::Unseen(format!("size_hint or is_end_stream panicked: {panic}")))
+    }
+
+    /// Drops what there is of it, as a server does when its client leaves.
+    pub(super) fn leave(&mut self) -> Result<(), String> {
+        let future = self.future.take();
+        let body = self.body.take();
+        caught(|| drop(future)).and(caught(|| drop(body)))
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // Whether it may be dropped has a check of its own.
+        let _ = self.leave();
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Debug, Clone)]
+pub(super) struct Alarm {
+    rings: Arc<Rings>,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Rings(AtomicUsize);
+
+impl Wake for Rings {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Alarm {
+    pub(super) fn new() -> Self {
+        let rings = Arc::<Rings>::default();
+        Self {
+            waker: Waker::from(rings.clone()),
+            rings,
+        }
+    }
+
+    pub(super) fn rings(&self) -> usize {
+        self.rings.0.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn context(&self) -> Context<'_> {
+        Context::from_waker(&self.waker)
+    }
+}
+
+/// Runs what may panic, and gives the panic's message.
+pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "not a text".to_owned(),
+        };
+        // Not dropped: it may panic at that.
+        mem::forget(panic);
+        message
+    })
+}
