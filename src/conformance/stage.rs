@@ -283,24 +283,28 @@ impl Open<'_> {
         Err(Stop::Unseen("the service was never asked".to_owned()))
     }
 
+    /// What comes of the request, if it comes of the service.
+    pub(super) fn answer(&mut self) -> Result<Head, Stop> {
+        let answer = self.drive();
+        let seen = self.seen();
+        if seen.request.is_none() {
+            return Err(Stop::Unseen(format!(
+                "the service was never called: {answer}"
+            )));
+        }
+        if matches!(answer, Head::Answered) && !seen.answered {
+            return Err(Stop::Unseen("the layer answered by itself".to_owned()));
+        }
+        drop(seen);
+        Ok(answer)
+    }
+
+    /// The head of the service's response.
     pub(super) fn head(&mut self) -> Result<&response::Parts, Stop> {
-        if self.head.is_none() {
-            match self.drive() {
-                Head::Answered => {}
-                _ if self.seen().request.is_none() => {
-                    return Err(Stop::Unseen("the service was never called".to_owned()));
-                }
-                other => return Err(Stop::Unseen(format!("no response but {other}"))),
-            }
-        }
-        match &self.head {
-            // A layer may answer by itself.
-            Some(_) if !self.seen().answered => {
-                Err(Stop::Unseen("the service was never asked".to_owned()))
-            }
-            Some(head) => Ok(head),
-            None => Err(Stop::Unseen("no response".to_owned())),
-        }
+        let answer = self.answer()?;
+        self.head
+            .as_ref()
+            .ok_or_else(|| Stop::Unseen(format!("no response but {answer}")))
     }
 
     pub(super) fn poll_body(&mut self) -> Given {

@@ -90,7 +90,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "errors.once",
         capability: Capability::Errors,
-        consequence: "one error is reported again and again to a server that polls on",
+        consequence: "after its error the stream goes on: with the error again, or with data that \
+                      belongs nowhere",
         look: errors_once,
     },
     Check {
@@ -139,7 +140,7 @@ fn read(bench: &Bench<'_>, sent: BodyScript) -> Result<Vec<Given>, Stop> {
     Ok(bench.open(Script::answering(sent))?.read())
 }
 
-/// Only the data, and what a body may not end with.
+/// The same, in words.
 fn frames(bench: &Bench<'_>, sent: BodyScript) -> Result<String, Stop> {
     Ok(listed(&read(bench, sent)?))
 }
@@ -209,16 +210,13 @@ fn trailers_after_data(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn trailers_alone(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("trailers, end", frames(bench, body([Step::Trailers]))?)
+    let read = read(bench, body([Step::Trailers]))?;
+    see(listed_fields(&trailers()), found_trailers(&read))
 }
 
 fn trailers_after_exact_size(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let read = read(bench, body([data(ONE), Step::Trailers]).exact())?;
-    let trailers = read
-        .iter()
-        .rev()
-        .find(|given| matches!(given, Given::Trailers(_)));
-    see("trailers", listed(trailers.or(read.last())))
+    see(listed_fields(&trailers()), found_trailers(&read))
 }
 
 /// What is read of a body that breaks after 20 bytes. It must not look over before it breaks.

@@ -96,7 +96,7 @@ fn observe(
     script: Script,
     what: impl Fn(&response::Parts) -> String,
 ) -> Result<String, Stop> {
-    bench.open(script)?.head().map(what)
+    bench.stage(script)?.call()?.head().map(what)
 }
 
 fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {

@@ -2,12 +2,12 @@
 
 use std::task::Poll;
 
-use super::{Check, ONE, Sight, TWO, see, unseen};
+use super::{Check, ONE, Sight, THREE, TWO, listed, see, unseen};
 use crate::conformance::{
     Capability,
-    log::Failure,
+    log::{Failure, Given},
     script::{Readiness, Script, body, data},
-    stage::{Alarm, Bench, Head, Stage, Stop},
+    stage::{Alarm, Bench, Head, Open, Stage, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -92,16 +92,22 @@ fn call_next(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn call_side_by_side(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let stream = body([data(ONE), data(TWO)]);
+    let stream = body([data(ONE), data(TWO), data(THREE)]);
     let mut stage = bench.stage(Script::answering(stream))?;
-    let mut first = stage.call()?;
-    first.head()?;
-    let mut given = vec![first.poll_body()];
-    let mut second = stage.call()?;
-    second.head()?;
-    given.extend(second.read());
-    given.extend(first.read());
-    see("9 B, 9 B, 11 B, end, 11 B, end", super::listed(&given))
+    let mut open = || -> Result<Open<'_>, Stop> {
+        let mut open = stage.call()?;
+        open.head()?;
+        Ok(open)
+    };
+    let alone = open()?.read();
+    if !matches!(alone.last(), Some(Given::End)) {
+        return unseen("the stream was not read to its end");
+    }
+    let (mut first, mut second) = (open()?, open()?);
+    let mut read = [vec![first.next()], second.read()];
+    read[0].extend(first.read());
+    let [alone, first, second] = [&alone, &read[0], &read[1]].map(listed);
+    see(format!("{alone}; {alone}"), format!("{first}; {second}"))
 }
 
 fn waiting<'a>(bench: &Bench<'a>) -> Result<Stage<'a>, Stop> {
@@ -171,12 +177,7 @@ fn ready_same_service(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn failure(bench: &Bench<'_>) -> Result<Head, Stop> {
     let mut stage = bench.stage(Script::answering(body([])).failing())?;
     stage.can_fail()?;
-    let mut open = stage.call()?;
-    let answer = open.drive();
-    if !open.seen().answered {
-        return unseen("the service was never called");
-    }
-    Ok(answer)
+    stage.call()?.answer()
 }
 
 fn service_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
