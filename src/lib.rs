@@ -86,6 +86,12 @@ pub use self::{
 };
 
 /// The examples of the README, as tests.
-#[cfg(all(doctest, feature = "capture", feature = "headers", feature = "metrics"))]
+#[cfg(all(
+    doctest,
+    feature = "capture",
+    feature = "conformance",
+    feature = "headers",
+    feature = "metrics"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -29,10 +29,10 @@
 //! | checks | why |
 //! |---|---|
 //! | `call.*`, `ready.*` | [`Service`] allows `call` only on the very value whose `poll_ready` said it was ready: a clone of it has reserved nothing. `poll_ready` is also how balancers and load shedding feel back-pressure. |
-//! | `service.*`, `errors.*` | A stream that breaks must not look complete: HTTP/1.1 tells the two apart by the last chunk, HTTP/2 by `RST_STREAM` (RFC 9112 §8, RFC 9113 §8.1). hyper looks for the reset's code in the error's chain of sources. |
+//! | `service.*`, `errors.*` | A stream that breaks must not look complete: HTTP/1.1 tells the two apart by the last chunk, HTTP/2 by `RST_STREAM` (RFC 9112 §8, RFC 9113 §5.4.2). hyper looks for the reset's code in the error's chain of sources. |
 //! | `request.*` | Matched routes, peer addresses and hyper's `OnUpgrade` travel as extensions; they are lost if a request is rebuilt. |
 //! | `request_body.*` | hyper sends `100 Continue` when the body is first polled (RFC 9110 §10.1.1): who polls early asks for an upload that the service may refuse. A gRPC call in both directions answers before its request ends. |
-//! | `upgrade.*`, `connect.*` | The fields of an upgrade belong to the service (RFC 9110 §7.8). A 101, or a 2xx to CONNECT, has no content and no length (RFC 9110 §9.3.6, §15.2.2). |
+//! | `upgrade.*`, `connect.*` | The fields of an upgrade belong to the service (RFC 9110 §7.8). A 101, or a 2xx to CONNECT, has no content and no length (RFC 9110 §8.6, §9.3.6). |
 //! | `head.*` | The head goes out when it is there, not when the body ends. Fields of the connection are malformed in HTTP/2 (RFC 9113 §8.2.2). Version and extensions (hyper's `ReasonPhrase`, `HeaderCaseMap`) are lost if a response is rebuilt. |
 //! | `frames.*` | Servers write a frame when they get it: that is how an event reaches the client now. A frame held back until the next is the lump that users see. [`Bytes`](bytes::Bytes) costs nothing to pass on, and an allocation to rebuild. |
 //! | `trailers.*` | gRPC's status is a trailer, checksums are (RFC 9110 §6.5). They may come without data, and after a body whose length was known. |
@@ -40,7 +40,7 @@
 //! | `end_stream.*` | If [`is_end_stream`](Body::is_end_stream) is true, a server does not poll: on HTTP/2 it sets `END_STREAM` with the frame before. Said too early, the rest of the body is lost; the default method never says it. |
 //! | `polls.*` | A [`Body`] promises nothing about polls after its end or its error. And what is read before the server asks is read without back-pressure. |
 //! | `drop.*` | A server tells that the client has left by dropping the future or the body. There is no other sign. |
-//! | `wakers.*` | [`Future::poll`](std::future::Future::poll): the waker of the last poll is to be woken. A wake-up without reason is a loop. |
+//! | `wakers.*` | [`Future::poll`]: the waker of the last poll is to be woken. A wake-up without reason is a loop. |
 //!
 //! # Layers that change something by design
 //!

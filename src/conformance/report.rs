@@ -218,7 +218,7 @@ impl fmt::Display for Report {
                 f,
                 "{check:checks$}  {verdict:8}  {expect:expected$}  {observed}"
             )?;
-            if matches!(verdict, Verdict::Failed | Verdict::Unseen) {
+            if *verdict == Verdict::Failed {
                 writeln!(f, "    = {}", finding.consequence)?;
             }
         }

@@ -309,7 +309,7 @@ impl Open<'_> {
 
     pub(super) fn poll_body(&mut self) -> Given {
         let Some(body) = &mut self.body else {
-            return Given::End;
+            return Given::Pending;
         };
         caught(|| body.poll_frame(&mut self.alarm.context())).unwrap_or_else(Given::Panicked)
     }
