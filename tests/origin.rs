@@ -11,7 +11,7 @@
 )]
 
 mod common;
-#[path = "common/faults.rs"]
+#[path = "../examples/audit/faults.rs"]
 mod faults;
 #[path = "common/net.rs"]
 mod net;

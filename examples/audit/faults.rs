@@ -1,7 +1,6 @@
 //! Two middlewares as they are often written, each with a fault that breaks streaming.
 //!
 //! They stand here to be shown, side by side with the layers of the crate. Do not use them.
-#![allow(dead_code, reason = "not every user of this file shows both")]
 
 use std::{
     error::Error,
