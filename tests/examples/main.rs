@@ -11,6 +11,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod audit;
 mod gateway;
 mod process;
 mod small;
