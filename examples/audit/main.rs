@@ -44,8 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_max_level(Level::TRACE)
         .with_writer(io::sink)
         .init();
-    // Timers need a runtime around them. It does not run the checks: a task may poll only so often
-    // before tokio makes it yield.
+    // Timers need a runtime around them. It has nothing to run: no check waits.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;

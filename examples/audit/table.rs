@@ -18,7 +18,7 @@ pub(crate) fn text(audits: &[Audit]) -> Result<String, fmt::Error> {
         let package = package(audit.package);
         text += &row(audit.name, &package, audit.asks, &verdict(&audit.report));
         for (capability, checks) in failures(&audit.report) {
-            let mut line = format!("    {:<13}", capability.to_string());
+            let mut line = format!("    {capability:<13}");
             for check in checks {
                 if line.len() + check.len() >= WIDTH {
                     writeln!(text, "{line}")?;

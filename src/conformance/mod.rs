@@ -11,8 +11,8 @@
 //! the same [`Report`]. What fails is told with what it does to a user:
 //!
 //! ```text
-//! check             verdict   expected      observed
-//! size_hint.before  FAILED    exactly 20 B  unknown
+//! check             verdict   expected        observed
+//! size_hint.before  FAILED    exactly 6144 B  unknown
 //!     = a body of known size is sent chunked; clients lose the length
 //! ```
 //!

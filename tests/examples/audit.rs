@@ -9,10 +9,10 @@ const FOUND: [(&str, &str, &str); 35] = [
     (
         "CompressionLayer (NDJSON)",
         "-",
-        "call.side_by_side frames.boundaries frames.empty frames.large frames.content \
-         frames.no_copy trailers.alone errors.order errors.once polls.read_ahead polls.after_end \
-         size_hint.during size_hint.bounds end_stream.empty end_stream.last_frame? \
-         end_stream.after",
+        "frames.boundaries frames.empty frames.large frames.content frames.no_copy errors.order \
+         errors.once polls.read_ahead polls.after_end head.content_length size_hint.before \
+         size_hint.during size_hint.after size_hint.bounds size_hint.to_head end_stream.empty \
+         end_stream.last_frame? end_stream.before_error? end_stream.after",
     ),
     (
         "DecompressionLayer",
@@ -59,7 +59,7 @@ const FOUND: [(&str, &str, &str); 35] = [
     (
         "collect and rebuild",
         "Send",
-        "call.side_by_side head.at_once frames.boundaries frames.empty frames.at_once? \
+        "head.at_once frames.boundaries frames.empty frames.at_once? \
          frames.pending? frames.no_copy trailers.after_data trailers.alone \
          trailers.after_exact_size errors.arrive? errors.order? errors.once? errors.source? \
          polls.before_asked polls.after_error? size_hint.during size_hint.bounds \

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, Version, response};
 
-use super::{Check, ONE, Sight, TWO, extension, see, values};
+use super::{Check, ONE, Sight, TWO, extension, large, see, values};
 use crate::conformance::{
     Capability,
     script::{Script, Step, body, data},
@@ -145,12 +145,11 @@ fn framing(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn content_length(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let script =
-        Script::answering(body([data(ONE), data(TWO)])).response_field("content-length", "20");
+    let script = Script::answering(body([large(4_096)])).response_field("content-length", "4096");
     let observed = observe(bench, script, |head| {
         values(&head.headers, &["content-length"])
     })?;
-    see("content-length: 20", observed)
+    see("content-length: 4096", observed)
 }
 
 fn upgrade(bench: &Bench<'_>) -> Result<Sight, Stop> {

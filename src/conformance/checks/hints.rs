@@ -2,11 +2,11 @@
 
 use http::Method;
 
-use super::{Check, ONE, Sight, THREE, TWO, listed, see, unseen};
+use super::{Check, Sight, large, listed, see, unseen};
 use crate::conformance::{
     Capability,
     log::{Given, Hints},
-    script::{BodyScript, Script, Step, body, data},
+    script::{BodyScript, Script, Step, body},
     stage::{Bench, Open, Stop},
 };
 
@@ -134,31 +134,31 @@ fn ended(bench: &Bench<'_>, sent: BodyScript) -> Result<Hints, Stop> {
     }
 }
 
+/// A body of known size.
+fn sized() -> BodyScript {
+    body([large(4_096), large(2_048)]).exact()
+}
+
 fn size_before(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(TWO)]).exact();
-    see("exactly 20 B", hints(bench, sent, 0)?.size())
+    see("exactly 6144 B", hints(bench, sized(), 0)?.size())
 }
 
 fn size_during(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(TWO), data(THREE)]).exact();
-    see("exactly 24 B", hints(bench, sent, 1)?.size())
+    see("exactly 2048 B", hints(bench, sized(), 1)?.size())
 }
 
 fn size_after(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(TWO)]).exact();
-    see("exactly 0 B", ended(bench, sent)?.size())
+    see("exactly 0 B", ended(bench, sized())?.size())
 }
 
 fn size_bounds(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(TWO)]).between(10, 40);
-    see("10 to 40 B", hints(bench, sent, 0)?.size())
+    let sent = body([large(4_096), large(2_048)]).between(5_000, 10_000);
+    see("5000 to 10000 B", hints(bench, sent, 0)?.size())
 }
 
 fn size_unknown(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(
-        "unknown",
-        hints(bench, body([data(ONE), data(TWO)]), 0)?.size(),
-    )
+    let sent = body([large(4_096), large(2_048)]);
+    see("unknown", hints(bench, sent, 0)?.size())
 }
 
 fn size_empty(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -166,51 +166,45 @@ fn size_empty(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn size_to_head(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(TWO)]).exact();
-    let open = after(bench, Script::answering(sent).method(Method::HEAD), 0)?;
-    see("exactly 20 B", open.hints()?.size())
+    let script = Script::answering(sized()).method(Method::HEAD);
+    see("exactly 6144 B", after(bench, script, 0)?.hints()?.size())
+}
+
+fn end(bench: &Bench<'_>, sent: BodyScript, frames: usize) -> Result<bool, Stop> {
+    Ok(hints(bench, sent, frames)?.is_end_stream)
 }
 
 fn end_empty(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(true, hints(bench, body([]), 0)?.is_end_stream)
+    see(true, end(bench, body([]), 0)?)
 }
 
 fn end_before(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(
-        false,
-        hints(bench, body([data(ONE), data(TWO)]), 0)?.is_end_stream,
-    )
+    see(false, end(bench, sized(), 0)?)
 }
 
 fn end_during(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(
-        false,
-        hints(bench, body([data(ONE), data(TWO)]), 1)?.is_end_stream,
-    )
+    see(false, end(bench, sized(), 1)?)
 }
 
 fn end_last_frame(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(
-        true,
-        hints(bench, body([data(ONE), data(TWO)]), 2)?.is_end_stream,
-    )
+    see(true, end(bench, sized(), 2)?)
 }
 
 fn end_before_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), Step::Trailers]).exact();
-    see(false, hints(bench, sent, 1)?.is_end_stream)
+    let sent = body([large(4_096), Step::Trailers]).exact();
+    see(false, end(bench, sent, 1)?)
 }
 
 fn end_before_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), Step::Error]).exact();
-    see(false, hints(bench, sent, 1)?.is_end_stream)
+    let sent = body([large(4_096), Step::Error]).exact();
+    see(false, end(bench, sent, 1)?)
 }
 
 fn end_hidden(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE)]).exact().hiding_its_end();
-    see(false, hints(bench, sent, 1)?.is_end_stream)
+    let sent = body([large(4_096)]).exact().hiding_its_end();
+    see(false, end(bench, sent, 1)?)
 }
 
 fn end_after(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see(true, ended(bench, body([data(ONE)]))?.is_end_stream)
+    see(true, ended(bench, sized())?.is_end_stream)
 }

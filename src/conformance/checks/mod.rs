@@ -11,11 +11,13 @@ mod wakers;
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{Extensions, HeaderMap};
 
 use super::{
     Capability,
     log::{Actor, ExchangeSeen, Given},
+    script::Step,
     service::Marker,
     stage::{Bench, Open, Stop},
 };
@@ -62,6 +64,11 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
 const ONE: &str = "data: 1\n\n";
 const TWO: &str = "data: two\n\n";
 const THREE: &str = "data: three\n\n";
+
+/// A frame so large that no layer leaves it alone for being small.
+fn large(len: usize) -> Step {
+    Step::Data(Bytes::from(vec![b'\n'; len]))
+}
 
 fn listed<'a>(given: impl IntoIterator<Item = &'a Given>) -> String {
     let given: Vec<_> = given.into_iter().map(Given::to_string).collect();
