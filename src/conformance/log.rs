@@ -207,18 +207,21 @@ impl Given {
         }
     }
 
-    /// How many bytes of this lie elsewhere than in the frame that was given last before.
-    pub(super) fn copied_from(&self, original: Option<&Self>) -> usize {
+    /// How many bytes of this lie elsewhere than in the frames that were given so far.
+    ///
+    /// The memory of a frame that is gone may be used again, for a copy of a later one. A whole
+    /// copy does not fit there: the frames of a script get longer.
+    pub(super) fn copied_from(&self, originals: &[Self]) -> usize {
         let Self::Data { memory, .. } = self else {
             return 0;
         };
-        let original: &[Range<usize>] = match original {
-            Some(Self::Data { memory, .. }) => memory,
-            _ => &[],
-        };
         let is_within = |part: &&Range<usize>| {
-            original
+            originals
                 .iter()
+                .flat_map(|original| match original {
+                    Self::Data { memory, .. } => memory.as_slice(),
+                    _ => &[],
+                })
                 .any(|whole| whole.start <= part.start && part.end <= whole.end)
         };
         memory

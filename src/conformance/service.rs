@@ -254,7 +254,7 @@ where
     let mut seen = exchange.seen();
     let read = Read {
         polls: seen.request_body.polls,
-        copied: given.copied_from(seen.request_body.given.last()),
+        copied: given.copied_from(&seen.request_body.given),
         before,
         given,
         after,

@@ -195,7 +195,7 @@ fn no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let (mut bytes, mut copied) = (0, 0);
     while let given @ Given::Data { .. } = open.next() {
         bytes += content(std::slice::from_ref(&given)).len();
-        copied += given.copied_from(open.seen().response_body.given.last());
+        copied += given.copied_from(&open.seen().response_body.given);
     }
     if bytes == 0 {
         return unseen("no data came");
