@@ -11,11 +11,12 @@ use std::{
 
 use bytes::Buf;
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 
 use super::{
     ScriptedError,
     script::{Readiness, Script},
+    stage::caught,
 };
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
@@ -258,30 +259,29 @@ impl fmt::Display for Given {
     }
 }
 
-/// What a body says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a body says of itself, in words. A panic is one of the things it may say.
+#[derive(Debug, Clone)]
 pub(super) struct Hints {
-    pub(super) lower: u64,
-    pub(super) upper: Option<u64>,
-    pub(super) is_end_stream: bool,
+    pub(super) size: String,
+    pub(super) is_end_stream: String,
 }
 
 impl Hints {
     pub(super) fn of<B: Body>(body: &B) -> Self {
-        let size = body.size_hint();
+        let panicked = |panic| format!("panic: {panic}");
         Self {
-            lower: size.lower(),
-            upper: size.upper(),
-            is_end_stream: body.is_end_stream(),
+            size: caught(|| body.size_hint()).map_or_else(panicked, |size| worded(&size)),
+            is_end_stream: caught(|| body.is_end_stream())
+                .map_or_else(panicked, |is_end| is_end.to_string()),
         }
     }
+}
 
-    pub(super) fn size(&self) -> String {
-        match (self.lower, self.upper) {
-            (lower, Some(upper)) if lower == upper => format!("exactly {lower} B"),
-            (lower, Some(upper)) => format!("{lower} to {upper} B"),
-            (0, None) => "unknown".to_owned(),
-            (lower, None) => format!("at least {lower} B"),
-        }
+fn worded(size: &SizeHint) -> String {
+    match (size.lower(), size.upper()) {
+        (lower, Some(upper)) if lower == upper => format!("exactly {lower} B"),
+        (lower, Some(upper)) => format!("{lower} to {upper} B"),
+        (0, None) => "unknown".to_owned(),
+        (lower, None) => format!("at least {lower} B"),
     }
 }

@@ -345,11 +345,10 @@ impl Open<'_> {
     }
 
     pub(super) fn hints(&self) -> Result<Hints, Stop> {
-        let Some(body) = &self.body else {
-            return Err(Stop::Unseen("there is no body".to_owned()));
-        };
-        caught(|| body.hints())
-            .map_err(|panic| Stop::Unseen(format!("size_hint or is_end_stream panicked: {panic}")))
+        match &self.body {
+            Some(body) => Ok(body.hints()),
+            None => Err(Stop::Unseen("there is no body".to_owned())),
+        }
     }
 
     /// Drops what there is of it, as a server does when its client leaves.

@@ -140,37 +140,37 @@ fn sized() -> BodyScript {
 }
 
 fn size_before(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("exactly 6144 B", hints(bench, sized(), 0)?.size())
+    see("exactly 6144 B", hints(bench, sized(), 0)?.size)
 }
 
 fn size_during(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("exactly 2048 B", hints(bench, sized(), 1)?.size())
+    see("exactly 2048 B", hints(bench, sized(), 1)?.size)
 }
 
 fn size_after(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("exactly 0 B", ended(bench, sized())?.size())
+    see("exactly 0 B", ended(bench, sized())?.size)
 }
 
 fn size_bounds(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([large(4_096), large(2_048)]).between(5_000, 10_000);
-    see("5000 to 10000 B", hints(bench, sent, 0)?.size())
+    see("5000 to 10000 B", hints(bench, sent, 0)?.size)
 }
 
 fn size_unknown(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([large(4_096), large(2_048)]);
-    see("unknown", hints(bench, sent, 0)?.size())
+    see("unknown", hints(bench, sent, 0)?.size)
 }
 
 fn size_empty(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("exactly 0 B", hints(bench, body([]).exact(), 0)?.size())
+    see("exactly 0 B", hints(bench, body([]).exact(), 0)?.size)
 }
 
 fn size_to_head(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let script = Script::answering(sized()).method(Method::HEAD);
-    see("exactly 6144 B", after(bench, script, 0)?.hints()?.size())
+    see("exactly 6144 B", after(bench, script, 0)?.hints()?.size)
 }
 
-fn end(bench: &Bench<'_>, sent: BodyScript, frames: usize) -> Result<bool, Stop> {
+fn end(bench: &Bench<'_>, sent: BodyScript, frames: usize) -> Result<String, Stop> {
     Ok(hints(bench, sent, frames)?.is_end_stream)
 }
 

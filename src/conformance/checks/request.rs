@@ -289,14 +289,14 @@ fn body_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn body_size_hint(bench: &Bench<'_>) -> Result<Sight, Stop> {
     see(
         "exactly 20 B, exactly 11 B, exactly 0 B",
-        hints(bench, Hints::size)?,
+        hints(bench, |hints| hints.size.clone())?,
     )
 }
 
 fn body_end_stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
     see(
         "false, false, true",
-        hints(bench, |hints| hints.is_end_stream.to_string())?,
+        hints(bench, |hints| hints.is_end_stream.clone())?,
     )
 }
 
