@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{
     log::{Actor, BoxError, Exchange, ExchangeSeen, Failure, Given, Hints, Journal, Read},
     script::{Answer, BodyScript, Do, Readiness, Size, Step, trailers},
+    stage::caught,
 };
 
 /// The error of scripted services and bodies.
@@ -243,14 +244,13 @@ where
         return Poll::Ready(());
     };
     let before = Hints::of(&*body);
-    let polled = body.as_mut().poll_frame(cx);
-    if polled.is_pending() {
+    let given = caught(|| Given::new(body.as_mut().poll_frame(cx))).unwrap_or_else(Given::Panicked);
+    if let Given::Pending = given {
         let mut seen = exchange.seen();
         seen.read_late |= !seen.request_body.waits;
         return Poll::Pending;
     }
     let after = Hints::of(&*body);
-    let given = Given::new(polled);
     let mut seen = exchange.seen();
     let read = Read {
         polls: seen.request_body.polls,

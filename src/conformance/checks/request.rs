@@ -316,12 +316,7 @@ fn body_error_source(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_after_end(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let mut open = bench
-        .stage(Script::asking(body([]), [Do::Read, Do::Read]))?
-        .call()?;
-    let answer = open.drive();
-    let read = listed(open.seen().read.iter().map(|read| &read.given));
-    see("end, end; a response", format!("{read}; {answer}"))
+    see("end, end", listed(&read(bench, body([]), 2)?))
 }
 
 fn body_dropped(bench: &Bench<'_>) -> Result<Sight, Stop> {
