@@ -115,10 +115,11 @@ fn waiting<'a>(bench: &Bench<'a>) -> Result<Stage<'a>, Stop> {
 }
 
 fn ready_pending(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let observed = match waiting(bench)?.poll_ready(&Alarm::new())? {
-        Poll::Pending => "pending".to_owned(),
-        Poll::Ready(Ok(())) => "ready".to_owned(),
-        Poll::Ready(Err(error)) => format!("an error: {}", error.message),
+    let observed = match waiting(bench)?.poll_ready(&Alarm::new()) {
+        Ok(Poll::Pending) => "pending".to_owned(),
+        Ok(Poll::Ready(Ok(()))) => "ready".to_owned(),
+        Ok(Poll::Ready(Err(error))) => format!("an error: {}", error.message),
+        Err(panicked) => panicked.reason()?,
     };
     see("pending", observed)
 }
@@ -147,13 +148,14 @@ fn ready_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let mut stage = bench.stage(Script::answering(body([])).ready([Readiness::Error]))?;
     stage.can_fail()?;
     // A layer may ask only when it is called: then the error is the response's.
-    let observed = match stage.poll_ready(&Alarm::new())? {
-        Poll::Ready(Err(_)) => "an error".to_owned(),
-        Poll::Pending => "pending".to_owned(),
-        Poll::Ready(Ok(())) => match stage.call()?.drive() {
+    let observed = match stage.poll_ready(&Alarm::new()) {
+        Ok(Poll::Ready(Err(_))) => "an error".to_owned(),
+        Ok(Poll::Pending) => "pending".to_owned(),
+        Ok(Poll::Ready(Ok(()))) => match stage.call()?.drive() {
             Head::Failed(_) => "an error".to_owned(),
             other => other.to_string(),
         },
+        Err(panicked) => panicked.reason()?,
     };
     see("an error", observed)
 }
