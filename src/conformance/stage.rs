@@ -117,9 +117,7 @@ impl<'a> Bench<'a> {
 
     /// The response to a request, its body not polled yet.
     pub(super) fn open(&self, script: Script) -> Result<Open<'a>, Stop> {
-        let mut open = self.stage(script)?.call()?;
-        open.head()?;
-        Ok(open)
+        self.stage(script)?.open()
     }
 }
 
@@ -184,6 +182,13 @@ impl<'a> Stage<'a> {
             body: None,
             alarm: Alarm::new(),
         })
+    }
+
+    /// Calls the service when it is ready, and waits for the response.
+    pub(super) fn open(&mut self) -> Result<Open<'a>, Stop> {
+        let mut open = self.call()?;
+        open.head()?;
+        Ok(open)
     }
 }
 
