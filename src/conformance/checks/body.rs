@@ -134,6 +134,9 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// More than the steps of a body, for a layer that takes some more of them.
+const POLLS_AT_MOST: usize = 20;
+
 /// What comes of a body when it is read to its end.
 fn read(bench: &Bench<'_>, sent: BodyScript) -> Result<Vec<Given>, Stop> {
     Ok(bench.open(Script::answering(sent))?.read())
@@ -171,12 +174,15 @@ fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([data(ONE), Step::Wait, data(TWO), Step::Wait, data(THREE)]);
     let mut open = bench.open(Script::answering(sent))?;
     let mut late = 0;
-    // Each wait takes one poll more. The end is among what must not come late.
-    for _ in 0..6 {
+    // The end is among what must not come late.
+    for _ in 0..POLLS_AT_MOST {
         let before = open.seen().response_body.given.len();
         let given = open.poll_body();
         let came = open.seen().response_body.given.len() > before;
         late += usize::from(came && matches!(given, Given::Pending));
+        if let Some(Given::End) = open.seen().response_body.given.last() {
+            break;
+        }
         open.release(|seen| &mut seen.response_body);
     }
     match open.seen().response_body.given.last() {
@@ -186,8 +192,19 @@ fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn pending(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let mut open = bench.open(Script::answering(body([Step::Wait, data(ONE)])))?;
-    see("pending", open.poll_body())
+    let first = bench
+        .open(Script::answering(body([Step::Wait, data(ONE)])))?
+        .poll_body();
+    let mut open = bench.open(Script::answering(body([data(ONE), Step::Wait, data(TWO)])))?;
+    // How and when the first frame comes has checks of its own.
+    let mut read = Vec::new();
+    for _ in 0..POLLS_AT_MOST {
+        if content(&read).len() >= ONE.len() {
+            return see("pending, pending", format!("{first}, {}", open.poll_body()));
+        }
+        read.push(open.poll_body());
+    }
+    unseen("the frame before the pause did not come")
 }
 
 fn no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
