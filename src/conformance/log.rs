@@ -78,7 +78,7 @@ pub(super) struct ExchangeSeen {
     pub(super) response_body: Actor,
     /// What the service's future read of the request body, as it came out of the layer.
     pub(super) read: Vec<Read>,
-    /// The request body was pending when the client's was not.
+    /// The request body was pending when the client's was not, or when that had given something.
     pub(super) read_late: bool,
 }
 

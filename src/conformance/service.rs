@@ -244,10 +244,12 @@ where
         return Poll::Ready(());
     };
     let before = Hints::of(&*body);
+    let sent = exchange.seen().request_body.given.len();
     let given = caught(|| Given::new(body.as_mut().poll_frame(cx))).unwrap_or_else(Given::Panicked);
     if let Given::Pending = given {
         let mut seen = exchange.seen();
-        seen.read_late |= !seen.request_body.waits;
+        let came = seen.request_body.given.len() > sent;
+        seen.read_late |= came || !seen.request_body.waits;
         return Poll::Pending;
     }
     let after = Hints::of(&*body);

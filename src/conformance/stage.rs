@@ -268,6 +268,19 @@ impl Open<'_> {
         polled
     }
 
+    /// Polls for the head even if there is no reason to, while the client sends on.
+    pub(super) fn insist(&mut self) -> Head {
+        let mut polled = Head::Pending;
+        for _ in 0..POLLS_AT_MOST {
+            polled = self.poll_head();
+            if !matches!(polled, Head::Pending) {
+                break;
+            }
+            self.release(|seen| &mut seen.request_body);
+        }
+        polled
+    }
+
     /// Polls for the head until something scripted has come this far.
     pub(super) fn poll_head_until(&mut self, far: fn(&ExchangeSeen) -> bool) -> Result<Head, Stop> {
         for _ in 0..POLLS_AT_MOST {

@@ -1,8 +1,8 @@
 //! Do the frames of the response come as they are, and when they are there?
 
 use super::{
-    Check, ONE, Sight, THREE, TWO, content, found_trailers, large, listed, listed_fields, see,
-    unseen,
+    Check, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, found_trailers, large, listed,
+    listed_fields, see, unseen,
 };
 use crate::conformance::{
     Capability,
@@ -133,9 +133,6 @@ pub(super) const CHECKS: &[Check] = &[
         look: polls_end_again,
     },
 ];
-
-/// More than the steps of a body, for a layer that takes some more of them.
-const POLLS_AT_MOST: usize = 20;
 
 /// What comes of a body when it is read to its end.
 fn read(bench: &Bench<'_>, sent: BodyScript) -> Result<Vec<Given>, Stop> {

@@ -70,6 +70,9 @@ fn large(len: usize) -> Step {
     Step::Data(Bytes::from(vec![b'\n'; len]))
 }
 
+/// More than the steps of a script, for a layer that takes some more of them.
+const POLLS_AT_MOST: usize = 20;
+
 fn listed<'a>(given: impl IntoIterator<Item = &'a Given>) -> String {
     let given: Vec<_> = given.into_iter().map(Given::to_string).collect();
     if given.is_empty() {
@@ -126,13 +129,19 @@ fn extension(extensions: &Extensions) -> &'static str {
 }
 
 /// Whether the one who polled last is woken when something scripted goes on.
-fn woken(open: &Open<'_>, actor: fn(&mut ExchangeSeen) -> &mut Actor) -> Result<Sight, Stop> {
+fn woken(
+    open: &Open<'_>,
+    actor: fn(&mut ExchangeSeen) -> &mut Actor,
+) -> Result<&'static str, Stop> {
     let rings = open.alarm.rings();
     if !open.release(actor) {
         return unseen("nothing waits");
     }
-    let woken = open.alarm.rings() > rings;
-    see("woken", if woken { "woken" } else { "not woken" })
+    Ok(if open.alarm.rings() > rings {
+        "woken"
+    } else {
+        "not woken"
+    })
 }
 
 fn unseen<T>(why: impl fmt::Display) -> Result<T, Stop> {

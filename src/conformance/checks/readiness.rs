@@ -7,7 +7,7 @@ use crate::conformance::{
     Capability,
     log::{Failure, Given},
     script::{Readiness, Script, body, data},
-    stage::{Alarm, Bench, Head, Open, Stage, Stop},
+    stage::{Alarm, Bench, Head, Stage, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[

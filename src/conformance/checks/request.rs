@@ -5,14 +5,14 @@ use std::sync::Arc;
 use http::{Version, request};
 
 use super::{
-    Check, ONE, Sight, THREE, TWO, content, extension, found_trailers, listed, listed_fields, see,
-    unseen, values, woken,
+    Check, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, extension, found_trailers, listed,
+    listed_fields, see, unseen, values, woken,
 };
 use crate::conformance::{
     Capability,
     log::{Failure, Given, Hints},
     script::{BodyScript, Do, Script, Step, body, data, trailers},
-    stage::{Bench, Open, Stop},
+    stage::{Alarm, Bench, Open, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -216,13 +216,23 @@ fn read(bench: &Bench<'_>, sent: BodyScript, reads: usize) -> Result<Vec<Given>,
     Ok(read)
 }
 
-/// What the request body said of itself before the first read and after each.
-fn hints(bench: &Bench<'_>, what: fn(&Hints) -> String) -> Result<String, Stop> {
-    let open = reading(bench, body([data(ONE), data(TWO)]).exact(), 2)?;
-    let seen = open.seen();
-    let before = seen.read.iter().take(1).map(|read| what(&read.before));
-    let after = seen.read.iter().map(|read| what(&read.after));
-    Ok(before.chain(after).collect::<Vec<_>>().join(", "))
+/// What request bodies said of themselves before the first read and after each.
+fn hints<const N: usize>(
+    bench: &Bench<'_>,
+    sent: [BodyScript; N],
+    what: fn(&Hints) -> &str,
+) -> Result<String, Stop> {
+    let mut said = Vec::new();
+    for sent in sent {
+        // An empty one is read once, too.
+        let reads = sent.steps.len().max(1);
+        let open = reading(bench, sent, reads)?;
+        let seen = open.seen();
+        let before = seen.read.iter().take(1).map(|read| what(&read.before));
+        let after = seen.read.iter().map(|read| what(&read.after));
+        said.push(before.chain(after).collect::<Vec<_>>().join(", "));
+    }
+    Ok(said.join("; "))
 }
 
 fn body_frames(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -246,16 +256,17 @@ fn body_no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
 
 fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([data(ONE), Step::Wait, data(TWO)]);
-    let open = reading(bench, sent, 3)?;
-    let late = open.seen().read_late;
-    see(
-        "no frame late",
-        if late {
-            "a frame late"
-        } else {
-            "no frame late"
-        },
-    )
+    let mut open = bench.stage(Script::asking(sent, [Do::Read; 3]))?.call()?;
+    let answer = open.insist();
+    let seen = open.seen();
+    if seen.read.is_empty() && !seen.read_late {
+        return unseen(format!(
+            "the service got nothing of the request body: {answer}"
+        ));
+    }
+    let read = listed(seen.read.iter().map(|read| &read.given));
+    let late = if seen.read_late { " late" } else { "" };
+    see("9 B, 11 B, end", format!("{read}{late}"))
 }
 
 fn body_unread(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -287,16 +298,26 @@ fn body_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_size_hint(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = [
+        body([data(ONE), data(TWO)]).exact(),
+        body([]).exact(),
+        body([data(ONE)]),
+    ];
     see(
-        "exactly 20 B, exactly 11 B, exactly 0 B",
-        hints(bench, |hints| hints.size.clone())?,
+        "exactly 20 B, exactly 11 B, exactly 0 B; exactly 0 B, exactly 0 B; unknown, unknown",
+        hints(bench, sent, |hints| &hints.size)?,
     )
 }
 
 fn body_end_stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let sent = [
+        body([data(ONE), data(TWO)]).exact(),
+        body([]).exact(),
+        body([data(ONE), Step::Trailers]).exact(),
+    ];
     see(
-        "false, false, true",
-        hints(bench, |hints| hints.is_end_stream.clone())?,
+        "false, false, true; true, true; false, false, true",
+        hints(bench, sent, |hints| &hints.is_end_stream)?,
     )
 }
 
@@ -320,19 +341,42 @@ fn body_after_end(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_dropped(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), Step::Wait]);
-    let mut open = bench
-        .stage(Script::asking(sent, [Do::LetGoAndWait]))?
-        .call()?;
-    open.poll_head_until(|seen| seen.future.waits)?;
-    let dropped = open.seen().request_body.dropped;
-    see("dropped", if dropped { "dropped" } else { "kept" })
+    let let_go = |handler: &[Do]| {
+        let sent = body([data(ONE), Step::Wait]);
+        let mut open = bench.stage(Script::asking(sent, handler))?.call()?;
+        open.poll_head_until(|seen| seen.future.waits)?;
+        let dropped = open.seen().request_body.dropped;
+        Ok(if dropped { "dropped" } else { "kept" })
+    };
+    let unread = let_go(&[Do::LetGoAndWait])?;
+    let begun = let_go(&[Do::Read, Do::LetGoAndWait])?;
+    see(
+        "unread: dropped, begun: dropped",
+        format!("unread: {unread}, begun: {begun}"),
+    )
+}
+
+/// Lets the service read what came after a wait, up to the next wait.
+fn read_on_until_it_waits(open: &mut Open<'_>) -> Result<(), Stop> {
+    for _ in 0..POLLS_AT_MOST {
+        open.poll_head();
+        if open.seen().request_body.waits {
+            return Ok(());
+        }
+    }
+    unseen("the request body was not polled on")
 }
 
 fn body_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let mut open = bench
-        .stage(Script::asking(body([Step::Wait, data(ONE)]), [Do::Read]))?
-        .call()?;
+    let sent = body([Step::Wait, data(ONE), Step::Wait, data(TWO)]);
+    let mut open = bench.stage(Script::asking(sent, [Do::Read; 2]))?.call()?;
     open.poll_head_until(|seen| seen.request_body.waits)?;
-    woken(&open, |seen| &mut seen.request_body)
+    let first = woken(&open, |seen| &mut seen.request_body)?;
+    open.alarm = Alarm::new();
+    read_on_until_it_waits(&mut open)?;
+    let second = woken(&open, |seen| &mut seen.request_body)?;
+    see(
+        "woken, woken by another",
+        format!("{first}, {second} by another"),
+    )
 }

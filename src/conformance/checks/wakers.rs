@@ -1,6 +1,6 @@
 //! Is the right one woken, and only when there is reason to?
 
-use super::{Check, ONE, Sight, see, unseen, woken};
+use super::{Check, ONE, POLLS_AT_MOST, Sight, TWO, see, unseen, woken};
 use crate::conformance::{
     Capability,
     script::{Do, Script, Step, body, data},
@@ -59,13 +59,24 @@ fn future_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
 
 /// A response whose body waits.
 fn body_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
-    let sent = body([Step::Wait, data(ONE)]);
+    let sent = body([Step::Wait, data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.open(Script::answering(sent))?;
     open.poll_body();
     if !open.seen().response_body.waits {
         return unseen("the body was not polled");
     }
     Ok(open)
+}
+
+/// Reads what came after a wait, up to the next wait.
+fn read_on_until_it_waits(open: &mut Open<'_>) -> Result<(), Stop> {
+    for _ in 0..POLLS_AT_MOST {
+        open.poll_body();
+        if open.seen().response_body.waits {
+            return Ok(());
+        }
+    }
+    unseen("the body was not polled on")
 }
 
 /// Polls once more, as another task. It must not be woken yet.
@@ -76,14 +87,15 @@ fn idle(open: &mut Open<'_>, poll: fn(&mut Open<'_>)) -> Result<Sight, Stop> {
 }
 
 fn future(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    woken(&future_waits(bench)?, |seen| &mut seen.future)
+    let open = future_waits(bench)?;
+    see("woken", woken(&open, |seen| &mut seen.future)?)
 }
 
 fn future_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let mut open = future_waits(bench)?;
     open.alarm = Alarm::new();
     open.poll_head();
-    woken(&open, |seen| &mut seen.future)
+    see("woken", woken(&open, |seen| &mut seen.future)?)
 }
 
 fn future_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -93,14 +105,18 @@ fn future_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    woken(&body_waits(bench)?, |seen| &mut seen.response_body)
+    let mut open = body_waits(bench)?;
+    let first = woken(&open, |seen| &mut seen.response_body)?;
+    read_on_until_it_waits(&mut open)?;
+    let then = woken(&open, |seen| &mut seen.response_body)?;
+    see("woken, woken", format!("{first}, {then}"))
 }
 
 fn stream_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let mut open = body_waits(bench)?;
     open.alarm = Alarm::new();
     open.poll_body();
-    woken(&open, |seen| &mut seen.response_body)
+    see("woken", woken(&open, |seen| &mut seen.response_body)?)
 }
 
 fn stream_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
