@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -10,7 +10,7 @@ use std::{
         Arc, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use http::{Request, Response, response};
@@ -56,11 +56,23 @@ where
     }
 
     fn call(&mut self, request: Request<ScriptedBody>) -> SubjectFuture<'a> {
-        let future = self.0.call(request);
-        Box::pin(async move {
-            let response = future.await.map_err(Failure::new)?;
-            Ok(response.map(|body| -> BoxBody<'a> { Box::new(Box::pin(body)) }))
-        })
+        let mut future = Some(Box::pin(self.0.call(request)));
+        // Not an `async` block: that drops what panics while it unwinds, and a future that panics
+        // at that, too, would end the process.
+        Box::pin(poll_fn(move |cx| {
+            let Some(polled) = future.as_mut().map(|future| future.as_mut().poll(cx)) else {
+                return Poll::Pending;
+            };
+            let answer = ready!(polled);
+            // As `await` does.
+            future = None;
+            Poll::Ready(match answer {
+                Ok(response) => {
+                    Ok(response.map(|body| -> BoxBody<'a> { Box::new(Box::pin(body)) }))
+                }
+                Err(error) => Err(Failure::new(error)),
+            })
+        }))
     }
 }
 
