@@ -272,12 +272,12 @@ fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn body_unread(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.stage(Script::asking(sent, []))?.call()?;
-    let answer = open.answer()?;
+    let answered = open.head().map(drop);
     let polls = open.seen().request_body.polls;
-    see(
-        "a response after 0 polls",
-        format!("{answer} after {polls} polls"),
-    )
+    if polls == 0 {
+        answered?;
+    }
+    see("0 polls", format!("{polls} polls"))
 }
 
 fn body_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
