@@ -3,8 +3,9 @@
 use super::{Check, ONE, POLLS_AT_MOST, Sight, TWO, see, unseen, woken};
 use crate::conformance::{
     Capability,
+    log::Given,
     script::{Do, Script, Step, body, data},
-    stage::{Alarm, Bench, Open, Stop},
+    stage::{Alarm, Bench, Head, Open, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -79,11 +80,15 @@ fn read_on_until_it_waits(open: &mut Open<'_>) -> Result<(), Stop> {
     unseen("the body was not polled on")
 }
 
-/// Polls once more, as another task. It must not be woken yet.
-fn idle(open: &mut Open<'_>, poll: fn(&mut Open<'_>)) -> Result<Sight, Stop> {
+/// Polls once more, as another task. It must not be woken yet, and the poll must return.
+fn idle(open: &mut Open<'_>, panic: fn(&mut Open<'_>) -> Option<String>) -> Result<Sight, Stop> {
     open.alarm = Alarm::new();
-    poll(open);
-    see("0 wake-ups", format!("{} wake-ups", open.alarm.rings()))
+    let observed = match panic(open) {
+        // So ends a poll that goes on until there is something.
+        Some(panic) => format!("panic: {panic}"),
+        None => format!("{} wake-ups", open.alarm.rings()),
+    };
+    see("0 wake-ups", observed)
 }
 
 fn future(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -99,8 +104,9 @@ fn future_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn future_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    idle(&mut future_waits(bench)?, |open| {
-        open.poll_head();
+    idle(&mut future_waits(bench)?, |open| match open.poll_head() {
+        Head::Panicked(panic) => Some(panic),
+        _ => None,
     })
 }
 
@@ -120,7 +126,8 @@ fn stream_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn stream_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    idle(&mut body_waits(bench)?, |open| {
-        open.poll_body();
+    idle(&mut body_waits(bench)?, |open| match open.poll_body() {
+        Given::Panicked(panic) => Some(panic),
+        _ => None,
     })
 }
