@@ -74,9 +74,13 @@ fn large(len: usize) -> Step {
 const POLLS_AT_MOST: usize = 20;
 
 fn listed<'a>(given: impl IntoIterator<Item = &'a Given>) -> String {
-    let given: Vec<_> = given.into_iter().map(Given::to_string).collect();
+    let mut given: Vec<_> = given.into_iter().map(Given::to_string).collect();
     if given.is_empty() {
         return "nothing".to_owned();
+    }
+    if given.len() > POLLS_AT_MOST {
+        given.truncate(POLLS_AT_MOST);
+        given.push("and so on".to_owned());
     }
     given.join(", ")
 }
