@@ -280,7 +280,7 @@ impl Open<'_> {
         polled
     }
 
-    /// Polls for the head even if there is no reason to, while the client sends on.
+    /// Polls for the head even if nobody was woken for it: for checks that are not about wakers.
     pub(super) fn insist(&mut self) -> Head {
         let mut polled = Head::Pending;
         for _ in 0..POLLS_AT_MOST {
@@ -288,6 +288,7 @@ impl Open<'_> {
             if !matches!(polled, Head::Pending) {
                 break;
             }
+            self.release(|seen| &mut seen.future);
             self.release(|seen| &mut seen.request_body);
         }
         polled

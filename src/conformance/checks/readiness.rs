@@ -6,8 +6,8 @@ use super::{Check, ONE, Sight, THREE, TWO, listed, see, unseen};
 use crate::conformance::{
     Capability,
     log::{Failure, Given},
-    script::{Readiness, Script, body, data},
-    stage::{Alarm, Bench, Head, Stage, Stop},
+    script::{Do, Readiness, Script, body, data},
+    stage::{Alarm, Bench, Head, Open, Stage, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -20,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "call.next",
         capability: Capability::Calls,
-        consequence: "after a client that left in mid-stream, the service takes no more requests",
+        consequence: "after a client that left too soon, the service takes no more requests",
         look: call_next,
     },
     Check {
@@ -81,14 +81,33 @@ fn call_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn call_next(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    // Each client leaves a step later.
+    const STEPS: [fn(&mut Open<'_>); 4] = [
+        |_| {},
+        |open| drop(open.poll_head()),
+        |open| drop(open.insist()),
+        |open| {
+            open.insist();
+            open.poll_body();
+        },
+    ];
+    fn answered(stage: &mut Stage<'_>) -> Result<String, Stop> {
+        for step in STEPS {
+            let mut open = stage.call()?;
+            step(&mut open);
+            // Whether it may be dropped has a check of its own.
+            let _ = open.leave();
+        }
+        Ok(stage.call()?.insist().to_string())
+    }
     let stream = body([data(ONE), data(TWO)]);
-    let mut stage = bench.stage(Script::answering(stream))?;
-    let mut first = stage.open()?;
-    first.poll_body();
-    // Whether it may be dropped has a check of its own.
-    let _ = first.leave();
-    let second = stage.call().map(|mut second| second.drive().to_string());
-    see("a response", second.or_else(Stop::reason)?)
+    let mut stage = bench.stage(Script::answering(stream).handler([Do::Wait]))?;
+    let mut first = stage.call()?;
+    first.insist();
+    first.head()?;
+    first.read();
+    drop(first);
+    see("a response", answered(&mut stage).or_else(Stop::reason)?)
 }
 
 fn call_side_by_side(bench: &Bench<'_>) -> Result<Sight, Stop> {
