@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Version, request};
 
 use super::{
@@ -236,8 +237,12 @@ fn hints<const N: usize>(
 }
 
 fn body_frames(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), data(""), data(TWO), data(THREE)]);
-    see("9 B, 0 B, 11 B, 13 B", listed(&read(bench, sent, 4)?))
+    let large = Step::Data(Bytes::from(vec![b'\n'; 300_000]));
+    let sent = body([data(ONE), data(""), data(TWO), data(THREE), large]);
+    see(
+        "9 B, 0 B, 11 B, 13 B, 300000 B",
+        listed(&read(bench, sent, 5)?),
+    )
 }
 
 fn body_content(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -293,8 +298,21 @@ fn body_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let read = read(bench, body([data(ONE), Step::Trailers]), 3)?;
-    see(listed_fields(&trailers()), found_trailers(&read))
+    let whole = read(bench, body([data(ONE), Step::Trailers]), 3)?;
+    let exact = read(bench, body([data(ONE), Step::Trailers]).exact(), 3)?;
+    let alone = read(bench, body([Step::Trailers]), 2)?;
+    see(
+        format!(
+            "{}; 9 B, trailers, end; trailers, end",
+            listed_fields(&trailers())
+        ),
+        format!(
+            "{}; {}; {}",
+            found_trailers(&whole),
+            listed(&exact),
+            listed(&alone)
+        ),
+    )
 }
 
 fn body_size_hint(bench: &Bench<'_>) -> Result<Sight, Stop> {
