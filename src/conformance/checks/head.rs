@@ -106,11 +106,14 @@ fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn status(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let script = Script::answering(body([data(ONE)])).status(StatusCode::ACCEPTED);
-    see(
-        "202",
-        observe(bench, script, |head| head.status.as_str().to_owned())?,
-    )
+    let answered = |status| {
+        let script = Script::answering(body([data(ONE)])).status(status);
+        observe(bench, script, |head| head.status.as_str().to_owned())
+    };
+    let success = answered(StatusCode::ACCEPTED)?;
+    // A layer may take it for an error of its own.
+    let failure = answered(StatusCode::SERVICE_UNAVAILABLE).or_else(Stop::reason)?;
+    see("202, 503", format!("{success}, {failure}"))
 }
 
 fn version(bench: &Bench<'_>) -> Result<Sight, Stop> {
