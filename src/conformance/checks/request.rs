@@ -13,7 +13,7 @@ use crate::conformance::{
     Capability,
     log::{Failure, Given, Hints},
     script::{BodyScript, Do, Script, Step, body, data, trailers},
-    stage::{Alarm, Bench, Open, Stop},
+    stage::{Alarm, Bench, Head, Open, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -260,6 +260,7 @@ fn body_no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    const READS: usize = 3;
     let sent = body([data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.stage(Script::asking(sent, [Do::Read; 3]))?.call()?;
     let answer = open.insist();
@@ -269,9 +270,14 @@ fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
             "the service got nothing of the request body: {answer}"
         ));
     }
-    let read = listed(seen.read.iter().map(|read| &read.given));
-    let late = if seen.read_late { " late" } else { "" };
-    see("9 B, 11 B, end", format!("{read}{late}"))
+    let mut observed = vec![listed(seen.read.iter().map(|read| &read.given))];
+    if seen.read.len() < READS && matches!(answer, Head::Panicked(_)) {
+        observed.push(answer.to_string());
+    }
+    if seen.read_late {
+        observed.push("late".to_owned());
+    }
+    see("9 B, 11 B, end", observed.join("; "))
 }
 
 fn body_unread(bench: &Bench<'_>) -> Result<Sight, Stop> {
