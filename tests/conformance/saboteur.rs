@@ -19,7 +19,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service};
-use tower_passthrough::conformance::{ScriptedBody, ScriptedFuture, ScriptedService};
+use tower_passthrough::conformance::{
+    ScriptedBody, ScriptedError, ScriptedFuture, ScriptedService,
+};
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -205,7 +207,7 @@ impl Service<Request<ScriptedBody>> for Sabotaged {
             service: self.inner.clone(),
             hooks: self.hooks,
             memory: self.memory.clone(),
-            keeper,
+            _keeper: keeper,
             method,
             polls: 0,
             answered: false,
@@ -230,7 +232,7 @@ pub(crate) struct Reply {
     pub(crate) service: ScriptedService,
     hooks: Hooks,
     pub(crate) memory: Rc<Memory>,
-    keeper: Rc<RefCell<Vec<ScriptedBody>>>,
+    _keeper: Rc<RefCell<Vec<ScriptedBody>>>,
     pub(crate) method: Method,
     /// How often it was polled before.
     pub(crate) polls: usize,
@@ -306,7 +308,48 @@ pub(crate) enum Got {
     End,
 }
 
+impl From<Poll<Option<Result<Frame<Bytes>, ScriptedError>>>> for Got {
+    fn from(polled: Poll<Option<Result<Frame<Bytes>, ScriptedError>>>) -> Self {
+        match polled {
+            Poll::Pending => Self::Pending,
+            Poll::Ready(None) => Self::End,
+            Poll::Ready(Some(Err(error))) => Self::Failed(error.into()),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => Self::Data(data),
+                Err(frame) => Self::Trailers(frame.into_trailers().unwrap()),
+            },
+        }
+    }
+}
+
+impl Got {
+    pub(crate) fn on_data(self, data: impl FnOnce(Bytes) -> Self) -> Self {
+        match self {
+            Self::Data(of) => data(of),
+            other => other,
+        }
+    }
+
+    pub(crate) fn on_trailers(self, trailers: impl FnOnce(HeaderMap) -> Self) -> Self {
+        match self {
+            Self::Trailers(of) => trailers(of),
+            other => other,
+        }
+    }
+
+    pub(crate) fn on_error(self, error: impl FnOnce(BoxError) -> Self) -> Self {
+        match self {
+            Self::Failed(of) => error(of),
+            other => other,
+        }
+    }
+}
+
 /// A body of [`Sabotaged`], of a request or of a response.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may be a fault's condition"
+)]
 pub(crate) struct Stream {
     /// `None` when it was taken away.
     pub(crate) inner: Option<ScriptedBody>,
@@ -370,15 +413,7 @@ impl Stream {
         let Some(inner) = &mut self.inner else {
             return Got::End;
         };
-        match Pin::new(inner).poll_frame(cx) {
-            Poll::Pending => Got::Pending,
-            Poll::Ready(None) => Got::End,
-            Poll::Ready(Some(Err(error))) => Got::Failed(error.into()),
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Got::Data(data),
-                Err(frame) => Got::Trailers(frame.into_trailers().unwrap()),
-            },
-        }
+        Got::from(Pin::new(inner).poll_frame(cx))
     }
 
     /// Takes what comes next, if it is there, for the next [`ask`](Self::ask).

@@ -41,7 +41,8 @@ fn all() -> Vec<Saboteur> {
         futures_dropped(),
         bodies_dropped(),
         wakers(),
-        combined(),
+        guesses(),
+        disorders(),
     ]
     .concat()
 }
@@ -130,7 +131,6 @@ fn calls() -> Vec<Saboteur> {
                 "ready.pending",
                 "ready.waker",
                 "ready.error",
-                "request_body.unread",
             ])),
         breaks("call.once", "asks twice for a response that is not empty").reply(|reply, cx| {
             let polled = reply.ask(cx);
@@ -163,6 +163,22 @@ fn calls() -> Vec<Saboteur> {
                 assert!(!service.memory.was_left.get());
                 Some(service.inner.call(request))
             }),
+        breaks(
+            "call.next",
+            "is never ready again after a client left before the head",
+        )
+        .reply_drop(|reply| {
+            if !reply.answered {
+                reply.memory.was_left.set(true);
+            }
+        })
+        .ready(|service, cx| {
+            if service.memory.was_left.get() {
+                Poll::Pending
+            } else {
+                service.ask_ready(cx)
+            }
+        }),
         breaks("call.side_by_side", "ends a stream when another begins").download(|body, cx| {
             if body.is_newest() {
                 body.ask(cx)
@@ -184,19 +200,19 @@ fn readiness() -> Vec<Saboteur> {
         breaks("ready.pending", "says it is ready when the service is not")
             .ready(|service, cx| match service.ask_ready(cx) {
                 Poll::Pending => Poll::Ready(Ok(())),
-                polled => polled,
+                ready @ Poll::Ready(_) => ready,
             })
             .hides(&["ready.waker"]),
         breaks("ready.pending", "fails when the service is not ready")
             .ready(|service, cx| match service.ask_ready(cx) {
                 Poll::Pending => Poll::Ready(Err(Foreign.into())),
-                polled => polled,
+                ready @ Poll::Ready(_) => ready,
             })
             .hides(&["ready.waker"]),
         breaks("ready.pending", "panics when the service is not ready")
             .ready(|service, cx| match service.ask_ready(cx) {
                 Poll::Pending => panic!("sabotage"),
-                polled => polled,
+                ready @ Poll::Ready(_) => ready,
             })
             .hides(&["ready.waker"]),
         breaks(
@@ -217,7 +233,7 @@ fn readiness() -> Vec<Saboteur> {
             }
         }),
         breaks("ready.error", "panics when the service has failed for good")
-            .ready(|service, cx| service.ask_ready(cx).map(|ready| Ok(ready.unwrap()))),
+            .ready(|service, cx| service.ask_ready(cx).map(Result::unwrap).map(Ok)),
         breaks("ready.same_service", "calls a clone of the service")
             .call(|service, request| Some(service.inner.clone().call(request))),
         breaks("ready.same_service", "asks only once whether it is ready").ready(|service, cx| {
@@ -249,7 +265,7 @@ fn service_errors() -> Vec<Saboteur> {
             })
             .hides(&["service.error_source"]),
         breaks("service.error", "panics when the service fails")
-            .reply(|reply, cx| reply.ask(cx).map(|answer| Ok(answer.unwrap())))
+            .reply(|reply, cx| reply.ask(cx).map(Result::unwrap).map(Ok))
             .hides(&["service.error_source"]),
         breaks("service.error_source", "replaces the service's error")
             .reply(|reply, cx| reply.ask(cx).map_err(|_| Foreign.into())),
@@ -336,41 +352,49 @@ fn upload_frames() -> Vec<Saboteur> {
                 got => got,
             }
         }),
+        breaks(
+            "request_body.frames",
+            "splits frames of an upload of more than 64 KiB",
+        )
+        .upload(|body, cx| match body.ask(cx) {
+            Got::Data(data) if data.len() > 1 << 16 => split(body, data),
+            got => got,
+        }),
         breaks("request_body.content", "changes an upload where it lies").upload(|body, cx| {
             match body.ask(cx) {
                 Got::Data(data) if !data.is_empty() => Got::Data(shouted(data)),
                 got => got,
             }
         }),
-        breaks("request_body.no_copy", "copies an upload").upload(|body, cx| match body.ask(cx) {
-            Got::Data(data) => Got::Data(Bytes::copy_from_slice(&data)),
+        breaks("request_body.no_copy", "copies an upload").upload(|body, cx| {
+            body.ask(cx)
+                .on_data(|data| Got::Data(Bytes::copy_from_slice(&data)))
+        }),
+        breaks(
+            "request_body.trailers",
+            "loses trailers that are all of an upload",
+        )
+        .upload(|body, cx| match body.ask(cx) {
+            Got::Trailers(_) if body.frames == 0 => Got::End,
             got => got,
         }),
-        breaks("request_body.trailers", "ends an upload at its trailers").upload(|body, cx| {
-            match body.ask(cx) {
-                Got::Trailers(_) => Got::End,
-                got => got,
-            }
-        }),
+        breaks("request_body.trailers", "ends an upload at its trailers")
+            .upload(|body, cx| body.ask(cx).on_trailers(|_| Got::End)),
         breaks(
             "request_body.trailers",
             "keeps only request trailers that are text",
         )
-        .upload(|body, cx| match body.ask(cx) {
-            Got::Trailers(mut trailers) => {
+        .upload(|body, cx| {
+            body.ask(cx).on_trailers(|mut trailers| {
                 keep_text(&mut trailers);
                 Got::Trailers(trailers)
-            }
-            got => got,
+            })
         }),
         breaks(
             "request_body.trailers",
             "fails at the trailers of an upload",
         )
-        .upload(|body, cx| match body.ask(cx) {
-            Got::Trailers(_) => failure(),
-            got => got,
-        }),
+        .upload(|body, cx| body.ask(cx).on_trailers(|_| failure())),
     ]
 }
 
@@ -444,7 +468,7 @@ fn upload_hints() -> Vec<Saboteur> {
             "request_body.size_hint",
             "says the first size of an upload again and again",
         )
-        .upload_size(|body| body.first_size.clone()),
+        .upload_size(|body| body.first_size),
         breaks(
             "request_body.size_hint",
             "takes an upload of unknown size for an empty one",
@@ -488,31 +512,19 @@ fn upload_ends() -> Vec<Saboteur> {
             "request_body.error",
             "takes an upload that broke off for a whole one",
         )
-        .upload(|body, cx| match body.ask(cx) {
-            Got::Failed(_) => Got::End,
-            got => got,
-        })
+        .upload(|body, cx| body.ask(cx).on_error(|_| Got::End))
         .hides(&["request_body.error_source"]),
         breaks("request_body.error", "never ends an upload that broke off")
-            .upload(|body, cx| match body.ask(cx) {
-                Got::Failed(_) => Got::Pending,
-                got => got,
-            })
+            .upload(|body, cx| body.ask(cx).on_error(|_| Got::Pending))
             .hides(&["request_body.error_source"]),
         breaks("request_body.error", "panics when an upload breaks off")
-            .upload(|body, cx| match body.ask(cx) {
-                Got::Failed(_) => panic!("sabotage"),
-                got => got,
-            })
+            .upload(|body, cx| body.ask(cx).on_error(|_| panic!("sabotage")))
             .hides(&["request_body.error_source"]),
         breaks(
             "request_body.error_source",
             "replaces the error of an upload",
         )
-        .upload(|body, cx| match body.ask(cx) {
-            Got::Failed(_) => failure(),
-            got => got,
-        }),
+        .upload(|body, cx| body.ask(cx).on_error(|_| failure())),
         breaks(
             "request_body.after_end",
             "panics after the end of an upload",
@@ -574,6 +586,21 @@ fn response_heads() -> Vec<Saboteur> {
             if response.status().is_success() {
                 *response.status_mut() = StatusCode::OK;
             }
+        }),
+        breaks("head.status", "makes 500 of each failure").response(|response| {
+            if response.status().is_server_error() {
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            }
+        }),
+        breaks(
+            "head.status",
+            "makes an error of a response that tells of one",
+        )
+        .reply(|reply, cx| match reply.ask(cx) {
+            Poll::Ready(Ok(response)) if response.status().is_server_error() => {
+                Poll::Ready(Err(Foreign.into()))
+            }
+            polled => polled,
         }),
         breaks("head.version", "loses the version of a response")
             .response(|response| *response.version_mut() = Version::default()),
@@ -693,9 +720,9 @@ fn frames() -> Vec<Saboteur> {
                 got => got,
             }
         }),
-        breaks("frames.no_copy", "copies data").download(|body, cx| match body.ask(cx) {
-            Got::Data(data) => Got::Data(Bytes::copy_from_slice(&data)),
-            got => got,
+        breaks("frames.no_copy", "copies data").download(|body, cx| {
+            body.ask(cx)
+                .on_data(|data| Got::Data(Bytes::copy_from_slice(&data)))
         }),
     ]
 }
@@ -740,13 +767,10 @@ fn pauses() -> Vec<Saboteur> {
 fn trailers() -> Vec<Saboteur> {
     vec![
         breaks("trailers.after_data", "keeps only trailers that are text").download(|body, cx| {
-            match body.ask(cx) {
-                Got::Trailers(mut trailers) => {
-                    keep_text(&mut trailers);
-                    Got::Trailers(trailers)
-                }
-                got => got,
-            }
+            body.ask(cx).on_trailers(|mut trailers| {
+                keep_text(&mut trailers);
+                Got::Trailers(trailers)
+            })
         }),
         breaks(
             "trailers.after_data",
@@ -777,22 +801,13 @@ fn errors() -> Vec<Saboteur> {
     const NO_ERROR: [&str; 3] = ["errors.order", "errors.once", "errors.source"];
     vec![
         breaks("errors.arrive", "takes a stream that broke for a whole one")
-            .download(|body, cx| match body.ask(cx) {
-                Got::Failed(_) => Got::End,
-                got => got,
-            })
+            .download(|body, cx| body.ask(cx).on_error(|_| Got::End))
             .hides(&NO_ERROR),
         breaks("errors.arrive", "never ends a stream that broke")
-            .download(|body, cx| match body.ask(cx) {
-                Got::Failed(_) => Got::Pending,
-                got => got,
-            })
+            .download(|body, cx| body.ask(cx).on_error(|_| Got::Pending))
             .hides(&NO_ERROR),
         breaks("errors.arrive", "panics when a stream breaks")
-            .download(|body, cx| match body.ask(cx) {
-                Got::Failed(_) => panic!("sabotage"),
-                got => got,
-            })
+            .download(|body, cx| body.ask(cx).on_error(|_| panic!("sabotage")))
             .hides(&NO_ERROR),
         breaks("errors.order", "announces an error in a frame of its own").download(|body, cx| {
             let is_announced = body.ahead.is_some();
@@ -829,12 +844,8 @@ fn errors() -> Vec<Saboteur> {
                 body.ask(cx)
             }
         }),
-        breaks("errors.source", "replaces the error of a stream").download(|body, cx| {
-            match body.ask(cx) {
-                Got::Failed(_) => failure(),
-                got => got,
-            }
-        }),
+        breaks("errors.source", "replaces the error of a stream")
+            .download(|body, cx| body.ask(cx).on_error(|_| failure())),
     ]
 }
 
@@ -918,7 +929,7 @@ fn sizes() -> Vec<Saboteur> {
             if body.is_over {
                 body.ask_size()
             } else {
-                body.first_size.clone()
+                body.first_size
             }
         }),
         breaks("size_hint.during", "hides the size of what is left").download_size(|body| {
@@ -934,7 +945,7 @@ fn sizes() -> Vec<Saboteur> {
         }),
         breaks("size_hint.after", "still promises bytes after the end").download_size(|body| {
             if body.is_over {
-                body.first_size.clone()
+                body.first_size
             } else {
                 body.ask_size()
             }
@@ -1140,8 +1151,8 @@ fn wakers() -> Vec<Saboteur> {
     ]
 }
 
-/// Faults that cannot but break several things.
-fn combined() -> Vec<Saboteur> {
+/// Faults that cannot but break several things: of hints and trailers.
+fn guesses() -> Vec<Saboteur> {
     vec![
         breaks_all(
             [
@@ -1181,10 +1192,13 @@ fn combined() -> Vec<Saboteur> {
             ],
             "takes trailers for the end",
         )
-        .download(|body, cx| match body.ask(cx) {
-            Got::Trailers(_) => Got::End,
-            got => got,
-        }),
+        .download(|body, cx| body.ask(cx).on_trailers(|_| Got::End)),
+    ]
+}
+
+/// Faults that cannot but break several things: what comes in another order, or at another time.
+fn disorders() -> Vec<Saboteur> {
+    vec![
         breaks_all(
             ["frames.boundaries", "polls.read_ahead"],
             "merges frames of 11 B with the next",
@@ -1223,6 +1237,17 @@ fn combined() -> Vec<Saboteur> {
         )
         .upload(one_frame_behind)
         .hides(&["request_body.dropped"]),
+        breaks_all(
+            ["request_body.trailers", "request_body.end_stream"],
+            "ends an upload when its bytes are out",
+        )
+        .upload(|body, cx| {
+            if body.left() == Some(0) {
+                Got::End
+            } else {
+                body.ask(cx)
+            }
+        }),
         breaks_all(
             ["request_body.waker", "wakers.future_new"],
             "wakes who polled a call first",
@@ -1291,13 +1316,13 @@ fn is_tunnel(response: &Response<Stream>) -> bool {
 }
 
 fn keep_one_value(fields: &mut HeaderMap) {
-    for (name, value) in mem::take(fields).iter() {
+    for (name, value) in &mem::take(fields) {
         fields.insert(name, value.clone());
     }
 }
 
 fn keep_text(fields: &mut HeaderMap) {
-    for (name, value) in mem::take(fields).iter() {
+    for (name, value) in &mem::take(fields) {
         if value.to_str().is_ok() {
             fields.append(name, value.clone());
         }
