@@ -280,6 +280,7 @@ impl Hints {
 fn worded(size: &SizeHint) -> String {
     match (size.lower(), size.upper()) {
         (lower, Some(upper)) if lower == upper => format!("exactly {lower} B"),
+        (0, Some(upper)) => format!("at most {upper} B"),
         (lower, Some(upper)) => format!("{lower} to {upper} B"),
         (0, None) => "unknown".to_owned(),
         (lower, None) => format!("at least {lower} B"),

@@ -188,6 +188,7 @@ impl<'a> Stage<'a> {
         let future = caught(|| self.service.call(request))
             .map_err(|panic| Stop::Unseen(format!("the layer panicked when called: {panic}")))?;
         Ok(Open {
+            journal: self.journal.clone(),
             exchange,
             future: Some(future),
             head: None,
@@ -206,6 +207,7 @@ impl<'a> Stage<'a> {
 
 /// One exchange with the wrapped service, as a server has it.
 pub(super) struct Open<'a> {
+    journal: Arc<Journal>,
     exchange: Arc<Exchange>,
     future: Option<SubjectFuture<'a>>,
     head: Option<response::Parts>,
@@ -386,7 +388,11 @@ impl Open<'_> {
     pub(super) fn leave(&mut self) -> Result<(), String> {
         let future = self.future.take();
         let body = self.body.take();
-        caught(|| drop(future)).and(caught(|| drop(body)))
+        let left = caught(|| drop(future)).and(caught(|| drop(body)));
+        // A service that has not been called for it by now is called for the next one.
+        let is_another = |exchange: &Arc<_>| !Arc::ptr_eq(exchange, &self.exchange);
+        self.journal.seen().awaited.retain(is_another);
+        left
     }
 }
 

@@ -302,8 +302,7 @@ fn futures() -> Vec<Hostile> {
     ]
 }
 
-const NO_FRAME: [&str; 9] = [
-    "call.side_by_side",
+const NO_FRAME: [&str; 8] = [
     "frames.boundaries",
     "frames.empty",
     "frames.large",
@@ -319,19 +318,19 @@ fn downloads() -> Vec<Hostile> {
     vec![
         Hostile::new(
             barren("panics when a frame is asked for").download(|_, _| panic!("hostile")),
-            22,
+            23,
             "frames.boundaries",
             "panic: hostile",
         ),
         Hostile::new(
             barren("panics with a number when a frame is asked for").download(|_, _| panic_any(42)),
-            22,
+            23,
             "frames.boundaries",
             "panic: not a text",
         ),
         Hostile::new(
             barren("never gives a frame").download(|_, _| Got::Pending),
-            22,
+            23,
             "frames.boundaries",
             "pending",
         ),
@@ -340,13 +339,13 @@ fn downloads() -> Vec<Hostile> {
                 cx.waker().wake_by_ref();
                 Got::Pending
             }),
-            22,
+            23,
             "frames.boundaries",
             "pending",
         ),
         Hostile::new(
             barren("always fails").download(|_, _| Got::Failed(Foreign.into())),
-            22,
+            23,
             "frames.boundaries",
             "error",
         ),
@@ -358,26 +357,23 @@ fn endless() -> Vec<Hostile> {
         Hostile::new(
             breaks_all(
                 [
-                    "call.side_by_side",
                     "frames.boundaries",
                     "frames.empty",
                     "frames.large",
                     "frames.content",
                     "trailers.after_data",
-                    "trailers.alone",
                     "polls.end_again",
                 ],
                 "gives trailers for ever",
             )
             .download(|_, _| Got::Trailers(HeaderMap::new())),
-            22,
+            23,
             "polls.end_again",
             "trailers, trailers, trailers",
         ),
         Hostile::new(
             breaks_all(
                 [
-                    "call.side_by_side",
                     "frames.boundaries",
                     "frames.empty",
                     "frames.large",
@@ -394,7 +390,7 @@ fn endless() -> Vec<Hostile> {
                 "gives data for ever",
             )
             .download(|_, _| Got::Data(Bytes::from_static(b"data: more\n\n"))),
-            14,
+            15,
             "polls.end_again",
             "12 B, 12 B, 12 B",
         ),
@@ -406,7 +402,7 @@ fn endless() -> Vec<Hostile> {
                 "gives empty frames for ever",
             )
             .download(|_, _| Got::Data(Bytes::new())),
-            16,
+            17,
             "polls.end_again",
             "0 B, 0 B, 0 B",
         ),

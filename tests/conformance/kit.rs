@@ -13,7 +13,7 @@ use axum::{
     middleware::{Next, from_fn},
 };
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use tower::{
     BoxError, Service, ServiceBuilder,
     layer::util::Identity,
@@ -379,6 +379,22 @@ async fn layers_with_timers_and_limits_can_be_checked_in_an_async_test() {
     conformance::check(TimeoutLayer::new(Duration::from_secs(60))).assert();
     let limits = (ConcurrencyLimitLayer::new(2), ConcurrencyLimitLayer::new(2));
     conformance::check(limits).assert();
+}
+
+#[test]
+fn a_layer_that_cuts_a_stream_at_a_limit_may_say_so() {
+    type Cut = Limited<ScriptedBody>;
+    conformance::check_with(|service: ScriptedService| {
+        ServiceBuilder::new()
+            .map_response(|response: Response<ScriptedBody>| {
+                response.map(|body| Cut::new(body, 1 << 20))
+            })
+            .map_request(|request: Request<ScriptedBody>| {
+                request.map(|body| Cut::new(body, 1 << 20))
+            })
+            .service(service)
+    })
+    .assert();
 }
 
 #[test]

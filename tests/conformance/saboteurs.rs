@@ -981,11 +981,12 @@ fn sizes() -> Vec<Saboteur> {
                 None => SizeHint::with_exact(0),
             }
         }),
-        breaks("size_hint.unknown", "sets a limit to a stream").download_size(|body| {
-            match body.ask_size().upper() {
-                Some(_) => body.ask_size(),
-                None => at_most(1 << 20),
-            }
+        breaks("size_hint.unknown", "promises bytes of a stream").download_size(|body| match body
+            .ask_size()
+            .upper()
+        {
+            Some(_) => body.ask_size(),
+            None => at_least(1),
         }),
         breaks("size_hint.empty", "hides that a body is empty").download_size(|body| {
             match body.left() {
@@ -1338,6 +1339,12 @@ fn set_for_a_stream(response: &mut Response<Stream>, name: &'static str, value: 
     if !response.body().is_end_stream() {
         set(response, name, value);
     }
+}
+
+fn at_least(lower: u64) -> SizeHint {
+    let mut size = SizeHint::new();
+    size.set_lower(lower);
+    size
 }
 
 fn at_most(upper: u64) -> SizeHint {

@@ -226,14 +226,20 @@ fn trailers_after_data(bench: &Bench<'_>) -> Result<Sight, Stop> {
     see(listed_fields(&trailers()), found_trailers(&read))
 }
 
+/// That there are trailers, or what there is instead. What is in them has a check of its own.
+fn some_trailers(read: &[Given]) -> String {
+    let is_trailers = |given: &&Given| matches!(given, Given::Trailers(_));
+    listed(read.iter().find(is_trailers).or(read.last()))
+}
+
 fn trailers_alone(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let read = read(bench, body([Step::Trailers]))?;
-    see(listed_fields(&trailers()), found_trailers(&read))
+    see("trailers", some_trailers(&read))
 }
 
 fn trailers_after_exact_size(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let read = read(bench, body([large(4_096), Step::Trailers]).exact())?;
-    see(listed_fields(&trailers()), found_trailers(&read))
+    see("trailers", some_trailers(&read))
 }
 
 /// What is read of a body that breaks after 20 bytes. It must not look over before it breaks.

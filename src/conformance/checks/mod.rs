@@ -16,7 +16,7 @@ use http::{Extensions, HeaderMap};
 
 use super::{
     Capability,
-    log::{Actor, ExchangeSeen, Given},
+    log::{Actor, ExchangeSeen, Given, Hints},
     script::Step,
     service::Marker,
     stage::{Bench, Open, Stop},
@@ -147,6 +147,17 @@ fn woken(
         "not woken"
     })
 }
+
+/// What a body of unknown size promises. A layer that cuts it at a limit may say so.
+fn promised(hints: &Hints) -> &str {
+    match hints.size.as_str() {
+        "unknown" => NOTHING,
+        size if size.starts_with("at most") => NOTHING,
+        size => size,
+    }
+}
+
+const NOTHING: &str = "no size promised";
 
 fn unseen<T>(why: impl fmt::Display) -> Result<T, Stop> {
     Err(Stop::Unseen(why.to_string()))

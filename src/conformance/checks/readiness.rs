@@ -201,7 +201,12 @@ fn ready_same_service(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn failure(bench: &Bench<'_>) -> Result<Head, Stop> {
     let mut stage = bench.stage(Script::answering(body([])).failing())?;
     stage.can_fail()?;
-    stage.call()?.answer()
+    let mut open = stage.call()?;
+    let answer = open.drive();
+    if !open.seen().answered {
+        return unseen("the service did not get to fail");
+    }
+    Ok(answer)
 }
 
 fn service_error(bench: &Bench<'_>) -> Result<Sight, Stop> {

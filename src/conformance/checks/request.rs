@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Version, request};
 
 use super::{
-    Check, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, extension, found_trailers, listed,
-    listed_fields, see, unseen, values, woken,
+    Check, NOTHING, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, extension, found_trailers,
+    listed, listed_fields, promised, see, unseen, values, woken,
 };
 use crate::conformance::{
     Capability,
@@ -322,14 +322,15 @@ fn body_trailers(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_size_hint(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = [
-        body([data(ONE), data(TWO)]).exact(),
-        body([]).exact(),
-        body([data(ONE)]),
-    ];
+    let known = [body([data(ONE), data(TWO)]).exact(), body([]).exact()];
+    let known = hints(bench, known, |hints| &hints.size)?;
+    let stream = hints(bench, [body([data(ONE)])], promised)?;
     see(
-        "exactly 20 B, exactly 11 B, exactly 0 B; exactly 0 B, exactly 0 B; unknown, unknown",
-        hints(bench, sent, |hints| &hints.size)?,
+        format!(
+            "exactly 20 B, exactly 11 B, exactly 0 B; exactly 0 B, exactly 0 B; \
+             {NOTHING}, {NOTHING}"
+        ),
+        format!("{known}; {stream}"),
     )
 }
 
