@@ -220,8 +220,9 @@ impl<O: Observer> Drop for Armed<'_, O> {
 fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
     if thread::panicking() {
         let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
-        // Not dropped: the payload of a panic may itself panic at that.
-        mem::forget(told);
+        // The payload of a panic may itself panic when it is dropped. What is left then is the
+        // payload of that one, and so on: it is let be.
+        mem::forget(catch_unwind(AssertUnwindSafe(|| drop(told))));
     } else {
         observer.on_end(outcome, at);
     }

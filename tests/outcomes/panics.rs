@@ -5,8 +5,12 @@ use std::{
     any::Any,
     convert::Infallible,
     future::{Future, Ready, pending, poll_fn, ready},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     thread,
 };
@@ -673,4 +677,59 @@ fn panic_in_on_end_during_another_panic_does_not_abort() {
         })
     });
     assert_eq!(message.as_deref(), Some("elsewhere"), "dropped future");
+}
+
+/// Counts how often it is dropped, and may panic at that.
+#[derive(Debug)]
+struct Payload {
+    drops: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        if self.panics {
+            // A payload without a size: it is let be, and nothing leaks.
+            resume_unwind(Box::new(()));
+        }
+    }
+}
+
+/// Panics at the end with a [`Payload`].
+#[derive(Debug, Clone)]
+struct Throws {
+    drops: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl MakeObserver for Throws {
+    type Observer = Self;
+
+    fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl Observer for Throws {
+    fn on_end(self, _: Outcome, _: &Moment) {
+        let Self { drops, panics } = self;
+        resume_unwind(Box::new(Payload { drops, panics }))
+    }
+}
+
+#[test]
+fn payload_of_a_second_panic_is_dropped_and_may_panic_at_that() {
+    for panics in [false, true] {
+        let drops = Arc::<AtomicUsize>::default();
+        let throws = Throws {
+            drops: Arc::clone(&drops),
+            panics,
+        };
+        let mut body = watched_body(&throws, [Panic]);
+        assert_panics("scripted", || next(&mut body));
+        assert_eq!(drops.load(Ordering::SeqCst), 1, "{panics}");
+        drop(body);
+        assert_eq!(drops.load(Ordering::SeqCst), 1, "{panics}");
+    }
 }
