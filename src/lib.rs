@@ -77,6 +77,7 @@ mod media_type;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod observe;
+mod unwind;
 
 #[cfg(any(feature = "headers", feature = "metrics"))]
 pub use self::error::BuildError;

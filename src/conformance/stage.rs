@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
@@ -22,6 +21,7 @@ use super::{
     log::{Actor, BoxError, Exchange, ExchangeSeen, Failure, Given, Hints, Journal},
     script::Script,
 };
+use crate::unwind;
 
 /// More than any layer needs that has something to do between two polls.
 const POLLS_AT_MOST: usize = 100;
@@ -445,8 +445,7 @@ pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
             (_, Some(text)) => text.clone(),
             _ => "not a text".to_owned(),
         };
-        // Not dropped: it may panic at that.
-        mem::forget(panic);
+        unwind::discard(panic);
         message
     })
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{Moment, Observer, Outcome};
-use crate::{ResponseHead, head::decimal};
+use crate::{ResponseHead, head::decimal, unwind};
 
 /// Owns an exchange's observer and alone decides when and how its exchange ends.
 ///
@@ -220,9 +220,7 @@ impl<O: Observer> Drop for Armed<'_, O> {
 fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
     if thread::panicking() {
         let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
-        // The payload of a panic may itself panic when it is dropped. What is left then is the
-        // payload of that one, and so on: it is let be.
-        mem::forget(catch_unwind(AssertUnwindSafe(|| drop(told))));
+        told.unwrap_or_else(unwind::discard);
     } else {
         observer.on_end(outcome, at);
     }
@@ -263,9 +261,15 @@ fn has_no_content(status: StatusCode) -> bool {
 /// The length at which a server may stop polling: the head's `content-length` (RFC 9110 §8.6) or
 /// the body's exact size. If the two disagree, a server may go by either.
 fn announced(headers: &HeaderMap, hint: &SizeHint) -> Option<u64> {
-    let length = headers.get(CONTENT_LENGTH).and_then(decimal);
-    match (length, hint.exact()) {
+    match (content_length(headers), hint.exact()) {
         (Some(length), Some(exact)) => Some(u64::min(length, exact)),
         (length, exact) => length.or(exact),
     }
+}
+
+/// Fields that do not agree announce nothing: no recipient may go by one of them (RFC 9110 §8.6).
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(decimal);
+    let length = lengths.next()??;
+    lengths.all(|other| other == Some(length)).then_some(length)
 }

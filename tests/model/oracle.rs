@@ -313,8 +313,7 @@ impl Oracle {
                 || status == 304,
             length: match self.case.head.length {
                 Length::Is(length) => Some(length),
-                // Which one counts if they differ, no RFC tells: the first.
-                Length::Repeated(first, _) => Some(first),
+                Length::Repeated(first, second) => (first == second).then_some(first),
                 Length::Malformed(_) | Length::None => None,
             },
             exact: Some(hints.lower).filter(|lower| hints.upper == Some(*lower)),
