@@ -235,12 +235,12 @@ impl Given {
     pub(super) fn data(mut data: impl Buf) -> Self {
         let mut content = Vec::new();
         let mut memory = Vec::new();
-        while data.has_remaining() {
-            let chunk = data.chunk();
-            let start = chunk.as_ptr() as usize;
-            memory.push(start..start + chunk.len());
+        // Not `has_remaining`: a buffer that lies about that would keep the check for ever.
+        while let chunk @ [_, ..] = data.chunk() {
+            let (start, len) = (chunk.as_ptr().addr(), chunk.len());
+            memory.push(start..start + len);
             content.extend_from_slice(chunk);
-            data.advance(memory.last().map_or(0, Range::len));
+            data.advance(len);
         }
         Self::Data { content, memory }
     }

@@ -61,8 +61,8 @@ pub enum Verdict {
     Passed,
     /// Something else was seen.
     Failed,
-    /// It never came to what is to be looked at: something else is wrong, and has a check of its
-    /// own. Nothing is known, so a report with it does not pass.
+    /// It never came to what is to be looked at: something else is wrong, in most cases with a check
+    /// of its own. Nothing is known, so a report with it does not pass.
     Unseen,
     /// It is not as expected, or was not seen, and that is [excepted](Report::except).
     Excepted,

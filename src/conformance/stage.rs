@@ -158,25 +158,32 @@ impl<'a> Stage<'a> {
         waker.map(Waker::wake).is_some()
     }
 
-    fn ready(&mut self) -> Result<(), Stop> {
+    /// Polls for readiness as long as there is reason to, and gives the last answer.
+    pub(super) fn drive_ready(&mut self) -> Result<Poll<Result<(), Failure>>, Stop> {
         let alarm = Alarm::new();
         for _ in 0..POLLS_AT_MOST {
             let rings = alarm.rings();
-            match self.poll_ready(&alarm)? {
-                Poll::Ready(Ok(())) => return Ok(()),
-                Poll::Ready(Err(error)) => {
-                    let message = error.message;
-                    return Err(Stop::Unseen(format!("poll_ready failed: {message}")));
-                }
-                Poll::Pending => {
-                    self.release_readiness();
-                }
+            let polled = self.poll_ready(&alarm)?;
+            if polled.is_ready() {
+                return Ok(polled);
             }
+            self.release_readiness();
             if alarm.rings() == rings {
                 break;
             }
         }
-        Err(Stop::Unseen("the layer is never ready".to_owned()))
+        Ok(Poll::Pending)
+    }
+
+    fn ready(&mut self) -> Result<(), Stop> {
+        match self.drive_ready()? {
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(error)) => Err(Stop::Unseen(format!(
+                "poll_ready failed: {}",
+                error.message
+            ))),
+            Poll::Pending => Err(Stop::Unseen("the layer is never ready".to_owned())),
+        }
     }
 
     /// Calls the service when it is ready.
@@ -389,9 +396,9 @@ impl Open<'_> {
         let future = self.future.take();
         let body = self.body.take();
         let left = caught(|| drop(future)).and(caught(|| drop(body)));
-        // A service that has not been called for it by now is called for the next one.
-        let is_another = |exchange: &Arc<_>| !Arc::ptr_eq(exchange, &self.exchange);
-        self.journal.seen().awaited.retain(is_another);
+        // A layer may call the service only when its future is polled: then nothing comes any more.
+        let awaited = &mut self.journal.seen().awaited;
+        awaited.retain(|exchange| !Arc::ptr_eq(exchange, &self.exchange));
         left
     }
 }

@@ -18,7 +18,9 @@ use http_body::Body;
 use tower_passthrough::conformance::{self, Report, Verdict};
 
 use crate::{
-    saboteur::{Foreign, Got, Sabotaged, Saboteur, Stream, breaks, breaks_all, honest},
+    saboteur::{
+        Answer, Foreign, Got, Reply, Sabotaged, Saboteur, Stream, breaks, breaks_all, honest,
+    },
     saboteurs::{all_but, names},
 };
 
@@ -77,6 +79,15 @@ fn a_layer_that_panics_around_the_service_is_never_called() {
     assert_eq!(
         observed(&report, "call.once"),
         "the layer panicked around the service: hostile"
+    );
+}
+
+#[test]
+fn a_layer_that_polls_until_there_is_a_response_gets_no_more_of_an_upload() {
+    let report = soon(|| conformance::check(honest().reply(answer_at_once)));
+    assert_eq!(
+        observed(&report, "request_body.at_once"),
+        "9 B; panic: polled 1000 times: the layer seems to poll on and on"
     );
 }
 
@@ -223,8 +234,8 @@ fn services() -> Vec<Hostile> {
             .call(|_, _| None)
             .reply(|_, _| Poll::Ready(Err(Foreign.into()))),
             78,
-            "call.once",
-            "an error: something went wrong, calls: 0",
+            "head.status",
+            "the service was never called: an error: something went wrong",
         ),
         Hostile::new(
             breaks("call.once", "never calls the service and never answers").call(|_, _| None),
@@ -276,8 +287,8 @@ fn futures() -> Vec<Hostile> {
             breaks("call.once", "calls the service and fails each request")
                 .reply(|_, _| Poll::Ready(Err(Foreign.into()))),
             72,
-            "call.once",
-            "an error: something went wrong, calls: 1",
+            "head.status",
+            "no response but an error: something went wrong",
         ),
         Hostile::new(
             breaks_all(
@@ -288,13 +299,7 @@ fn futures() -> Vec<Hostile> {
                 ],
                 "polls until there is a response",
             )
-            .reply(|reply, cx| {
-                loop {
-                    if let answer @ Poll::Ready(_) = reply.ask(cx) {
-                        return answer;
-                    }
-                }
-            }),
+            .reply(answer_at_once),
             2,
             "wakers.future_idle",
             "panic: polled 1000 times: the layer seems to poll on and on",
@@ -403,8 +408,9 @@ fn endless() -> Vec<Hostile> {
             )
             .download(|_, _| Got::Data(Bytes::new())),
             17,
-            "polls.end_again",
-            "0 B, 0 B, 0 B",
+            "frames.boundaries",
+            "0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, 0 B, \
+             0 B, 0 B, 0 B, and so on",
         ),
         Hostile::new(
             breaks_all(
@@ -609,6 +615,14 @@ fn drops() -> Vec<Hostile> {
             "unread: kept, begun: kept",
         ),
     ]
+}
+
+fn answer_at_once(reply: &mut Reply, cx: &mut Context<'_>) -> Poll<Answer> {
+    loop {
+        if let answer @ Poll::Ready(_) = reply.ask(cx) {
+            return answer;
+        }
+    }
 }
 
 fn poll_on(body: &mut Stream, cx: &mut Context<'_>) -> Got {

@@ -170,7 +170,7 @@ fn ready_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let mut stage = bench.stage(Script::answering(body([])).ready([Readiness::Error]))?;
     stage.can_fail()?;
     // A layer may ask only when it is called: then the error is the response's.
-    let observed = match stage.poll_ready(&Alarm::new()) {
+    let observed = match stage.drive_ready() {
         Ok(Poll::Ready(Err(_))) => "an error".to_owned(),
         Ok(Poll::Pending) => "pending".to_owned(),
         Ok(Poll::Ready(Ok(()))) => match stage.call()?.drive() {
