@@ -382,6 +382,21 @@ async fn layers_with_timers_and_limits_can_be_checked_in_an_async_test() {
 }
 
 #[test]
+fn an_error_that_was_made_a_text_is_found_out() {
+    let report = conformance::check_with(|service: ScriptedService| {
+        let as_text = |error: ScriptedError| BoxError::from(error.to_string());
+        ServiceBuilder::new().map_err(as_text).service(service)
+    });
+    let failures: Vec<_> = report.failures().collect();
+    let [finding] = failures[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(finding.check, "service.error_source");
+    assert_eq!(finding.expected, "the service's error among the sources");
+    assert_eq!(finding.observed, "only `scripted error`");
+}
+
+#[test]
 fn a_layer_that_cuts_a_stream_at_a_limit_may_say_so() {
     type Cut = Limited<ScriptedBody>;
     conformance::check_with(|service: ScriptedService| {

@@ -58,6 +58,7 @@ fn assert_panics<T>(with: &str, act: impl FnOnce() -> T) {
 // Of the service.
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_call_ends_the_exchange_at_once() {
     let watch = Watch::default();
     let mut service = watched(
@@ -88,6 +89,7 @@ fn panic_once(pendings: usize) -> impl Future<Output = Result<Response<Script>, 
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_the_future_ends_the_exchange_at_once() {
     for pendings in 0..3 {
         for keep in [Keep::Drop, Keep::Poll] {
@@ -121,6 +123,7 @@ enum Keep {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_an_async_fn_that_is_polled_again_ends_the_exchange_once() {
     async fn fail(_: Incoming) -> Result<Response<Script>, Infallible> {
         tokio::task::yield_now().await;
@@ -137,6 +140,7 @@ fn panic_in_an_async_fn_that_is_polled_again_ends_the_exchange_once() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_the_body_ends_the_exchange_at_once() {
     for before in [vec![], vec![Data(3)], vec![Pending], vec![Data(3), Pending]] {
         for keep in [Keep::Drop, Keep::Poll] {
@@ -285,6 +289,7 @@ impl Drop for Trap {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_a_hint_at_the_head_ends_the_exchange_at_once() {
     for (trap, told) in [
         (Trap::SizeHint, &[Told::End(Panicked)][..]),
@@ -461,6 +466,7 @@ fn hooks() -> [(Hook, Vec<Told>, usize, Vec<Given>); 5] {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn observer_that_panics_is_told_of_one_end_and_the_body_goes_on() {
     for (hook, told, _, given) in hooks() {
         let bomb = Bomb::new(hook);
@@ -471,6 +477,7 @@ fn observer_that_panics_is_told_of_one_end_and_the_body_goes_on() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn observer_before_one_that_panics_is_told_of_one_end() {
     for (hook, told, _, given) in hooks() {
         let (watch, bomb) = (Watch::default(), Bomb::new(hook));
@@ -488,6 +495,7 @@ fn observer_before_one_that_panics_is_told_of_one_end() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn observer_after_one_that_panics_is_told_of_one_end() {
     for (hook, told, before, given) in hooks() {
         let (bomb, watch) = (Bomb::new(hook), Watch::default());
@@ -501,6 +509,7 @@ fn observer_after_one_that_panics_is_told_of_one_end() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn layer_around_one_whose_observer_panics_is_told_of_one_end() {
     for (hook, told, before, _) in hooks() {
         let (watch, bomb) = (Watch::default(), Bomb::new(hook));
@@ -536,6 +545,7 @@ fn panic_in_observe_keeps_the_request_from_the_service() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn two_observers_that_panic_at_the_end_are_both_told_and_do_not_abort() {
     let (a, b, c) = (
         Bomb::new(Hook::End),
@@ -573,6 +583,7 @@ fn exhaust(bomb: &Bomb, response: Response<Script>) -> Option<Box<dyn Any + Send
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_on_end_goes_to_whoever_ends_the_exchange() {
     for (outcome, steps) in [
         (Complete, vec![]),
@@ -613,6 +624,7 @@ fn panic_in_on_end_goes_to_whoever_ends_the_exchange() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_on_end_of_a_tunnel_goes_to_whoever_ends_it() {
     let mut request = Incoming::default();
     *request.method_mut() = Method::CONNECT;
@@ -638,6 +650,7 @@ fn panic_in_on_end_of_a_tunnel_goes_to_whoever_ends_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes miri too long")]
 fn panic_in_on_end_during_another_panic_does_not_abort() {
     let message = panic_at_end(Panicked, &[Data(3), Panic], exhaust);
     assert_eq!(message.as_deref(), Some("scripted"), "panic in the body");
