@@ -439,6 +439,14 @@ impl Alarm {
         self.rings.0.load(Ordering::SeqCst)
     }
 
+    pub(super) fn rang_since(&self, rings: usize) -> &'static str {
+        if self.rings() > rings {
+            "woken"
+        } else {
+            "not woken"
+        }
+    }
+
     pub(super) fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }

@@ -30,6 +30,8 @@ use tower_passthrough::{
     },
 };
 
+use crate::saboteurs::names;
+
 /// A fault: the response is rebuilt from its parts that this author knew of.
 fn rebuild(response: Response<ScriptedBody>) -> Response<ScriptedBody> {
     let (parts, body) = response.into_parts();
@@ -37,14 +39,6 @@ fn rebuild(response: Response<ScriptedBody>) -> Response<ScriptedBody> {
     *rebuilt.status_mut() = parts.status;
     *rebuilt.headers_mut() = parts.headers;
     rebuilt
-}
-
-fn names(report: &Report, verdict: Verdict) -> Vec<&'static str> {
-    let findings = report.findings().iter();
-    findings
-        .filter(|finding| finding.verdict == verdict)
-        .map(|finding| finding.check)
-        .collect()
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn trailers_after_exact_size(bench: &Bench<'_>) -> Result<Sight, Stop> {
     see("trailers", some_trailers(&read))
 }
 
-/// What is read of a body that breaks after 20 bytes. It must not look over before it breaks.
+/// What is read of a body that breaks after 20 bytes.
 fn broken<'a>(bench: &Bench<'a>) -> Result<(Open<'a>, Vec<Given>), Stop> {
     let sent = body([data(ONE), data(TWO), Step::Error]);
     let mut open = bench.open(Script::answering(sent))?;

@@ -141,11 +141,7 @@ fn woken(
     if !open.release(actor) {
         return unseen("nothing waits");
     }
-    Ok(if open.alarm.rings() > rings {
-        "woken"
-    } else {
-        "not woken"
-    })
+    Ok(open.alarm.rang_since(rings))
 }
 
 /// What a body of unknown size promises. A layer that cuts it at a limit may say so.

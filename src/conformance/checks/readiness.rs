@@ -156,14 +156,7 @@ fn ready_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
     if !stage.release_readiness() {
         return unseen("the service was not asked whether it is ready");
     }
-    see(
-        "woken",
-        if last.rings() > rings {
-            "woken"
-        } else {
-            "not woken"
-        },
-    )
+    see("woken", last.rang_since(rings))
 }
 
 fn ready_error(bench: &Bench<'_>) -> Result<Sight, Stop> {
