@@ -21,12 +21,12 @@ mod table;
 
 use std::{error::Error, io, panic};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind::InvalidValue};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tracing::Level;
 
 #[derive(Parser)]
-#[command(about = "Which published layers are streaming-safe?")]
+#[command(name = "audit", about = "Which published layers are streaming-safe?")]
 struct Arguments {
     /// Show the whole report on this layer.
     #[arg(long, value_name = "NAME")]
@@ -56,8 +56,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         None if arguments.markdown => print!("{}", table::markdown(&audits)?),
         None => print!("{}", table::text(&audits)?),
         Some(name) => {
-            let audit = audits.iter().find(|audit| audit.name == *name);
-            println!("{}", audit.ok_or("no such layer in the table")?.report);
+            let Some(audit) = audits.iter().find(|audit| audit.name == *name) else {
+                let names: Vec<_> = audits.iter().map(|audit| audit.name).collect();
+                let wrong = format!("no layer '{name}'; there are:\n  {}\n", names.join("\n  "));
+                Arguments::command().error(InvalidValue, wrong).exit();
+            };
+            println!("{}", audit.report);
         }
     }
     Ok(())

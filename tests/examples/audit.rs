@@ -110,6 +110,14 @@ async fn audit_shows_the_report_on_one_layer() {
 }
 
 #[tokio::test]
+async fn audit_refuses_a_layer_that_it_does_not_have() {
+    let (status, _) = Process::start("audit", &["--layer", "Nonsense"])
+        .end()
+        .await;
+    assert_eq!(status.code(), Some(2));
+}
+
+#[tokio::test]
 async fn the_readme_has_the_audit_of_today() {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("<!-- audit -->\n").unwrap();
