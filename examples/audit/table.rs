@@ -50,7 +50,7 @@ pub(crate) fn markdown(audits: &[Audit]) -> Result<String, fmt::Error> {
         let verdict = verdict(report);
         let fails: Vec<_> = failures(report)
             .iter()
-            .map(|(capability, checks)| format!("{capability} {}", checks.len()))
+            .map(|(capability, checks)| format!("{capability} {}", count(checks)))
             .collect();
         let fails = fails.join(", ");
         writeln!(
@@ -59,6 +59,16 @@ pub(crate) fn markdown(audits: &[Audit]) -> Result<String, fmt::Error> {
         )?;
     }
     Ok(text)
+}
+
+/// How many fail, and how many were left unseen.
+fn count(checks: &[String]) -> String {
+    let unseen = checks.iter().filter(|check| check.ends_with('?')).count();
+    match (checks.len() - unseen, unseen) {
+        (failed, 0) => failed.to_string(),
+        (0, unseen) => format!("{unseen}?"),
+        (failed, unseen) => format!("{failed} + {unseen}?"),
+    }
 }
 
 fn verdict(report: &Report) -> String {

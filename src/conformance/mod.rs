@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`check`] wraps a scripted service into the layer and drives it by hand, poll by poll, through
-//! some eighty exchanges. Each looks at one thing, inside and outside of the layer, and compares.
+//! a hundred exchanges. Each check looks at one thing, inside and outside of the layer, and compares.
 //! There is no runtime, no server and no clock in it; it takes a few milliseconds and always gives
 //! the same [`Report`]. What fails is told with what it does to a user:
 //!
@@ -31,12 +31,12 @@
 //! | `call.*`, `ready.*` | [`Service`] allows `call` only on the very value whose `poll_ready` said it was ready: a clone of it has reserved nothing. `poll_ready` is also how balancers and load shedding feel back-pressure. |
 //! | `service.*`, `errors.*` | A stream that breaks must not look complete: HTTP/1.1 tells the two apart by the last chunk, HTTP/2 by `RST_STREAM` (RFC 9112 §8, RFC 9113 §5.4.2). hyper looks for the reset's code in the error's chain of sources. |
 //! | `request.*` | Matched routes, peer addresses and hyper's `OnUpgrade` travel as extensions; they are lost if a request is rebuilt. |
-//! | `request_body.*` | hyper sends `100 Continue` when the body is first polled (RFC 9110 §10.1.1): who polls early asks for an upload that the service may refuse. A gRPC call in both directions answers before its request ends. |
+//! | `request_body.*` | On HTTP/1, hyper sends `100 Continue` when the body is first polled (RFC 9110 §10.1.1): who polls early asks for an upload that the service may refuse. A gRPC call in both directions answers before its request ends. |
 //! | `upgrade.*`, `connect.*` | The fields of an upgrade belong to the service (RFC 9110 §7.8). A 101, or a 2xx to CONNECT, has no content and no length (RFC 9110 §8.6, §9.3.6). |
 //! | `head.*` | The head goes out when it is there, not when the body ends. Fields of the connection are malformed in HTTP/2 (RFC 9113 §8.2.2). Version and extensions (hyper's `ReasonPhrase`, `HeaderCaseMap`) are lost if a response is rebuilt. |
 //! | `frames.*` | Servers write a frame when they get it: that is how an event reaches the client now. A frame held back until the next is the lump that users see. [`Bytes`](bytes::Bytes) costs nothing to pass on, and an allocation to rebuild. |
 //! | `trailers.*` | gRPC's status is a trailer, checksums are (RFC 9110 §6.5). They may come without data, and after a body whose length was known. |
-//! | `size_hint.*` | hyper makes an exact [`size_hint`](Body::size_hint) the `content-length` and an unknown one chunks; to HEAD too. The default method says unknown. |
+//! | `size_hint.*` | hyper makes an exact [`size_hint`](Body::size_hint) the `content-length`, to HEAD too, and an unknown one chunks. The default method says unknown. |
 //! | `end_stream.*` | If [`is_end_stream`](Body::is_end_stream) is true, a server does not poll: on HTTP/2 it sets `END_STREAM` with the frame before. Said too early, the rest of the body is lost; the default method never says it. |
 //! | `polls.*` | A [`Body`] promises nothing about polls after its end or its error. And what is read before the server asks is read without back-pressure. |
 //! | `drop.*` | A server tells that the client has left by dropping the future or the body. There is no other sign. |
@@ -85,7 +85,7 @@
 //! .assert();
 //! ```
 //!
-//! Timers need the runtime they are made for. Enter it, or check in an async test; no check waits:
+//! Timers and semaphores may need the runtime they are made for. Enter it; no check waits:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -100,14 +100,19 @@
 //! # }
 //! ```
 //!
+//! An async test will do, too, but for one thing: after some 128 steps tokio makes a task yield, which
+//! the kit does not. A layer that takes tokio's semaphores, locks or channels then looks as if it
+//! hung. In an async test, check in `tokio::task::unconstrained(async { check(..) }).await`.
+//!
 //! # What it does not see
 //!
 //! - Whether a layer can be used with bodies that are not `Send` or not `'static`: that is for the
 //!   compiler. The scripted ones are both.
 //! - Layers whose work is done in another task (tower's `Buffer`): nothing runs that task, and the
-//!   report says that the layer is never ready.
+//!   report says that the service was never called.
 //! - A layer that blocks the thread for ever. One that polls for ever is stopped after 1,000 polls;
-//!   one that panics, or waits for nothing, is a finding.
+//!   one that panics, or waits for nothing, is a finding (panics are printed by the hook all the
+//!   same).
 //! - What happens after a time, such as a timeout that strikes; allocations; whether an upgraded
 //!   connection really works. Those need a clock, an allocator, a server.
 
@@ -144,9 +149,10 @@ pub use self::{
 /// # Examples
 ///
 /// ```
-/// use tower_passthrough::{conformance, headers::HeadersLayer};
+/// use tower_http::request_id::PropagateRequestIdLayer;
+/// use tower_passthrough::conformance;
 ///
-/// let report = conformance::check(HeadersLayer::sse());
+/// let report = conformance::check(PropagateRequestIdLayer::x_request_id());
 /// assert!(report.passes(), "{report}");
 /// ```
 pub fn check<L, B>(layer: L) -> Report
@@ -234,14 +240,16 @@ impl Kit {
         Self::default()
     }
 
-    /// Sets this field in each request that is made.
+    /// Gives each request this field, instead of those of that name that it would have. Once more
+    /// with the same name adds a value.
     #[must_use]
     pub fn request_field(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.request.append(name, value);
         self
     }
 
-    /// Sets this field in each response of the service.
+    /// Gives each response of the service this field, instead of those of that name that it would
+    /// have. Once more with the same name adds a value.
     #[must_use]
     pub fn response_field(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.response.append(name, value);

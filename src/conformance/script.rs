@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::{
     log::Exchange,
@@ -132,7 +132,7 @@ impl Script {
         Self {
             method: Method::GET,
             version: Version::HTTP_11,
-            target: "/stream?n=3",
+            target: "/a%2Fb%20c?n=3&q=%C3%BC",
             request_fields: fields([
                 ("host", HeaderValue::from_static("conformance.test")),
                 ("x-foreign", HeaderValue::from_static("one")),
@@ -181,6 +181,18 @@ impl Script {
             target: "tunnel.test:443",
             ..Self::answering(body([]).exact())
         }
+    }
+
+    /// What the service answers, if it does not fail.
+    pub(super) fn response<B>(&self, body: B) -> Response<B> {
+        let mut response = Response::new(body);
+        *response.version_mut() = self.version;
+        if let Answer::Response { status, fields, .. } = &self.answer {
+            *response.status_mut() = *status;
+            *response.headers_mut() = fields.clone();
+        }
+        response.extensions_mut().insert(Marker);
+        response
     }
 
     pub(super) fn request(&self, exchange: Arc<Exchange>) -> Request<ScriptedBody> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -130,8 +130,7 @@ where
         ScriptedFuture {
             request_body: Some(body),
             handler: script.handler.iter().copied().collect(),
-            answer: Some(script.answer.clone()),
-            version: script.version,
+            journal: Some(self.journal.clone()),
             presence: Presence(exchange),
         }
     }
@@ -168,8 +167,8 @@ pin_project! {
         #[pin]
         request_body: Option<Q>,
         handler: VecDeque<Do>,
-        answer: Option<Answer>,
-        version: Version,
+        // Until it resolves.
+        journal: Option<Arc<Journal>>,
         // Dropped last: the future is gone when its request body is.
         presence: Presence,
     }
@@ -211,26 +210,18 @@ where
             ready!(exchange.seen().future.wait(&mut waker));
             this.handler.pop_front();
         }
-        let Some(answer) = this.answer.take() else {
+        let Some(journal) = this.journal.take() else {
             // Polled after it resolved. What a future does then is its own affair.
             return Poll::Pending;
         };
         exchange.seen().answered = true;
-        let Answer::Response {
-            status,
-            fields,
-            body,
-        } = answer
-        else {
-            return Poll::Ready(Err(ScriptedError::new()));
-        };
-        let body = ScriptedBody::new(body, exchange.clone(), Role::Response);
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.version_mut() = *this.version;
-        *response.headers_mut() = fields;
-        response.extensions_mut().insert(Marker);
-        Poll::Ready(Ok(response))
+        Poll::Ready(match &journal.script.answer {
+            Answer::Error => Err(ScriptedError::new()),
+            Answer::Response { body, .. } => {
+                let body = ScriptedBody::new(body.clone(), exchange.clone(), Role::Response);
+                Ok(journal.script.response(body))
+            }
+        })
     }
 }
 

@@ -354,6 +354,17 @@ impl Open<'_> {
         caught(|| body.poll_frame(&mut self.alarm.context())).unwrap_or_else(Given::Panicked)
     }
 
+    /// Polls on, even if nobody was woken for it, until the service's body waits.
+    pub(super) fn poll_body_until_it_waits(&mut self) -> Result<(), Stop> {
+        for _ in 0..POLLS_AT_MOST {
+            self.poll_body();
+            if self.seen().response_body.waits {
+                return Ok(());
+            }
+        }
+        Err(Stop::Unseen("the body was not polled".to_owned()))
+    }
+
     /// Polls the body until it gives something. Pending if there is no reason to poll on.
     pub(super) fn next(&mut self) -> Given {
         for _ in 0..POLLS_AT_MOST {

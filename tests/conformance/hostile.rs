@@ -178,13 +178,13 @@ fn services() -> Vec<Hostile> {
                 "panics in poll_ready",
             )
             .ready(|_, _| panic!("hostile")),
-            79,
+            82,
             "call.once",
             "the layer panicked in poll_ready: hostile",
         ),
         Hostile::new(
             breaks_all(["call.once", "ready.error"], "is never ready").ready(|_, _| Poll::Pending),
-            79,
+            82,
             "call.once",
             "the layer is never ready",
         ),
@@ -197,14 +197,14 @@ fn services() -> Vec<Hostile> {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }),
-            79,
+            82,
             "call.once",
             "the layer is never ready",
         ),
         Hostile::new(
             breaks_all(["call.once", "ready.pending"], "has always failed")
                 .ready(|_, _| Poll::Ready(Err(Foreign.into()))),
-            79,
+            82,
             "call.once",
             "poll_ready failed: something went wrong",
         ),
@@ -222,7 +222,7 @@ fn services() -> Vec<Hostile> {
         ),
         Hostile::new(
             breaks("call.once", "panics when it is called").call(|_, _| panic!("hostile")),
-            78,
+            81,
             "call.once",
             "the layer panicked when called: hostile",
         ),
@@ -233,13 +233,13 @@ fn services() -> Vec<Hostile> {
             )
             .call(|_, _| None)
             .reply(|_, _| Poll::Ready(Err(Foreign.into()))),
-            78,
+            81,
             "head.status",
             "the service was never called: an error: something went wrong",
         ),
         Hostile::new(
             breaks("call.once", "never calls the service and never answers").call(|_, _| None),
-            78,
+            81,
             "call.once",
             "pending, calls: 0",
         ),
@@ -251,26 +251,26 @@ fn futures() -> Vec<Hostile> {
         Hostile::new(
             breaks("call.once", "panics when the response is asked for")
                 .reply(|_, _| panic!("hostile")),
-            72,
+            75,
             "call.once",
             "panic: hostile, calls: 1",
         ),
         Hostile::new(
             breaks("call.once", "panics with a number").reply(|_, _| panic_any(42)),
-            72,
+            75,
             "call.once",
             "panic: not a text, calls: 1",
         ),
         Hostile::new(
             breaks("call.once", "panics with what panics")
                 .reply(|_, _| panic_any(PanicsWhenDropped)),
-            72,
+            75,
             "call.once",
             "panic: not a text, calls: 1",
         ),
         Hostile::new(
             breaks("call.once", "never answers").reply(|_, _| Poll::Pending),
-            72,
+            75,
             "call.once",
             "pending, calls: 1",
         ),
@@ -279,14 +279,14 @@ fn futures() -> Vec<Hostile> {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }),
-            72,
+            75,
             "call.once",
             "pending, calls: 1",
         ),
         Hostile::new(
             breaks("call.once", "calls the service and fails each request")
                 .reply(|_, _| Poll::Ready(Err(Foreign.into()))),
-            72,
+            75,
             "head.status",
             "no response but an error: something went wrong",
         ),
@@ -294,6 +294,7 @@ fn futures() -> Vec<Hostile> {
             breaks_all(
                 [
                     "request_body.at_once",
+                    "request_body.idle",
                     "wakers.future_new",
                     "wakers.future_idle",
                 ],
@@ -307,10 +308,12 @@ fn futures() -> Vec<Hostile> {
     ]
 }
 
-const NO_FRAME: [&str; 8] = [
+const NO_FRAME: [&str; 10] = [
     "frames.boundaries",
     "frames.empty",
     "frames.large",
+    "frames.many",
+    "frames.of_failures",
     "frames.content",
     "trailers.after_data",
     "trailers.alone",
@@ -365,6 +368,8 @@ fn endless() -> Vec<Hostile> {
                     "frames.boundaries",
                     "frames.empty",
                     "frames.large",
+                    "frames.many",
+                    "frames.of_failures",
                     "frames.content",
                     "trailers.after_data",
                     "polls.end_again",
@@ -382,6 +387,8 @@ fn endless() -> Vec<Hostile> {
                     "frames.boundaries",
                     "frames.empty",
                     "frames.large",
+                    "frames.many",
+                    "frames.of_failures",
                     "frames.content",
                     "frames.pending",
                     "frames.no_copy",
@@ -442,14 +449,14 @@ fn uploads() -> Vec<Hostile> {
                 "panics when a frame of an upload is asked for",
             )
             .upload(|_, _| panic!("hostile")),
-            2,
+            3,
             "request_body.after_end",
             "panic: hostile, panic: hostile",
         ),
         Hostile::new(
             breaks("request_body.at_once", "never gives a frame of an upload")
                 .upload(|_, _| Got::Pending),
-            12,
+            13,
             "request_body.at_once",
             "nothing; late",
         ),
@@ -462,7 +469,7 @@ fn uploads() -> Vec<Hostile> {
                 cx.waker().wake_by_ref();
                 Got::Pending
             }),
-            12,
+            13,
             "request_body.at_once",
             "nothing; late",
         ),
@@ -482,13 +489,13 @@ fn uploads() -> Vec<Hostile> {
                 "gives data of an upload for ever",
             )
             .upload(|_, _| Got::Data(Bytes::from_static(b"more"))),
-            2,
+            3,
             "request_body.after_end",
             "4 B, 4 B",
         ),
         Hostile::new(
-            breaks(
-                "request_body.at_once",
+            breaks_all(
+                ["request_body.at_once", "request_body.idle"],
                 "polls until there is a frame of an upload",
             )
             .upload(poll_on),
@@ -571,7 +578,7 @@ fn drops() -> Vec<Hostile> {
         Hostile::new(
             breaks_all(before_the_head, "panics when its future is dropped")
                 .reply_drop(|_| panic!("hostile")),
-            53,
+            55,
             "drop.future",
             "panic: hostile",
         ),
@@ -585,13 +592,13 @@ fn drops() -> Vec<Hostile> {
         Hostile::new(
             breaks_all(before_the_head, "panics when its upload is dropped")
                 .upload_drop(|_| panic!("hostile")),
-            54,
+            56,
             "drop.future_unpolled",
             "panic: hostile",
         ),
         Hostile::new(
             breaks_all([], "panics when it is dropped").service_drop(|_| panic!("hostile")),
-            82,
+            85,
             "call.once",
             "the layer panicked: hostile",
         ),

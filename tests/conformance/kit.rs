@@ -12,7 +12,10 @@ use axum::{
     extract::Request as AxumRequest,
     middleware::{Next, from_fn},
 };
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{
+    HeaderName, HeaderValue, Request, Response,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use tower::{
     BoxError, Service, ServiceBuilder,
@@ -269,6 +272,8 @@ fn fields_of_the_kit_are_in_every_head() {
         .request_field(sent.clone(), HeaderValue::from_static("1"))
         .request_field(sent.clone(), HeaderValue::from_static("2"))
         // Instead of the script's.
+        .response_field(CONTENT_LENGTH, HeaderValue::from_static("20"))
+        .response_field(CONNECTION, HeaderValue::from_static("close"))
         .response_field(
             HeaderName::from_static("etag"),
             HeaderValue::from_static("\"9\""),
@@ -291,7 +296,6 @@ fn fields_of_the_kit_are_in_every_head() {
                 })
                 .service(service)
         })
-        .except(Capability::ResponseHead) // the entity tag is another
         .assert();
     let (requests, responses) = (requests.lock().unwrap(), responses.lock().unwrap());
     assert!(requests.len() > 80 && responses.len() > 70);
@@ -373,6 +377,41 @@ async fn layers_with_timers_and_limits_can_be_checked_in_an_async_test() {
     conformance::check(TimeoutLayer::new(Duration::from_secs(60))).assert();
     let limits = (ConcurrencyLimitLayer::new(2), ConcurrencyLimitLayer::new(2));
     conformance::check(limits).assert();
+}
+
+#[tokio::test]
+async fn locks_of_tokio_want_an_async_test_without_a_budget() {
+    let check = || {
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        conformance::check_with(|mut service: ScriptedService| {
+            let lock = lock.clone();
+            service_fn(move |request: Request<ScriptedBody>| {
+                let (lock, response) = (lock.clone(), service.call(request));
+                async move {
+                    for _ in 0..3 {
+                        drop(lock.lock().await);
+                    }
+                    response.await
+                }
+            })
+        })
+        .except(Capability::Readiness) // a function is always ready
+    };
+    assert!(
+        !check().passes(),
+        "the budget does not matter any more: say so in the docs"
+    );
+    let report = tokio::task::unconstrained(async { check() }).await;
+    report.assert();
+}
+
+#[test]
+fn a_body_may_drop_what_it_wraps_at_its_end() {
+    conformance::check_with(|service: ScriptedService| {
+        let fused = |response: Response<ScriptedBody>| response.map(BodyExt::fuse);
+        ServiceBuilder::new().map_response(fused).service(service)
+    })
+    .assert();
 }
 
 #[test]

@@ -9,8 +9,8 @@ const FOUND: [(&str, &str, &str); 35] = [
     (
         "CompressionLayer (NDJSON)",
         "-",
-        "frames.boundaries frames.empty frames.large frames.content frames.no_copy errors.order \
-         errors.once polls.read_ahead polls.after_end head.content_length size_hint.before \
+        "frames.boundaries frames.empty frames.large frames.many frames.of_failures frames.content \
+         frames.no_copy errors.order errors.once polls.read_ahead polls.after_end head.content_length size_hint.before \
          size_hint.during size_hint.after size_hint.bounds size_hint.to_head end_stream.empty \
          end_stream.last_frame? end_stream.before_error? end_stream.after",
     ),
@@ -59,7 +59,7 @@ const FOUND: [(&str, &str, &str); 35] = [
     (
         "collect and rebuild",
         "Send",
-        "head.at_once frames.boundaries frames.empty frames.at_once? \
+        "head.at_once frames.boundaries frames.empty frames.many frames.of_failures frames.at_once? \
          frames.pending? frames.no_copy trailers.after_data trailers.alone \
          trailers.after_exact_size errors.arrive? errors.order? errors.once? errors.source? \
          polls.before_asked polls.after_error? size_hint.during size_hint.bounds \

@@ -1,5 +1,7 @@
 //! Do the frames of the response come as they are, and when they are there?
 
+use http::StatusCode;
+
 use super::{
     Check, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, found_trailers, large, listed,
     listed_fields, see, unseen,
@@ -29,6 +31,19 @@ pub(super) const CHECKS: &[Check] = &[
         capability: Capability::Frames,
         consequence: "large frames are split, or rewritten: each piece is polled and written by itself",
         look: large_frame,
+    },
+    Check {
+        name: "frames.many",
+        capability: Capability::Frames,
+        consequence: "long streams lose or gain frames",
+        look: many,
+    },
+    Check {
+        name: "frames.of_failures",
+        capability: Capability::Frames,
+        consequence: "the body of an error response is lost or rewritten: clients do not learn \
+                      what went wrong",
+        look: of_failures,
     },
     Check {
         name: "frames.content",
@@ -159,6 +174,23 @@ fn large_frame(bench: &Bench<'_>) -> Result<Sight, Stop> {
     see("300000 B, end", frames(bench, sent)?)
 }
 
+fn many(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let read = read(bench, body(vec![data(ONE); 60]))?;
+    let frames = read
+        .iter()
+        .filter(|given| matches!(given, Given::Data { .. }));
+    see(
+        "60 frames, end",
+        format!("{} frames, {}", frames.count(), listed(read.last())),
+    )
+}
+
+fn of_failures(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let script = Script::answering(body([data(ONE), data(TWO)]));
+    let mut open = bench.open(script.status(StatusCode::SERVICE_UNAVAILABLE))?;
+    see("9 B, 11 B, end", listed(&open.read()))
+}
+
 fn same_content(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let read = read(bench, body([data(ONE), data(TWO), data(THREE)]))?;
     see(
@@ -168,7 +200,8 @@ fn same_content(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), Step::Wait, data(TWO), Step::Wait, data(THREE)]);
+    // A layer that knows the end need not poll for it, nor keep the body.
+    let sent = body([data(ONE), Step::Wait, data(TWO), Step::Wait, data(THREE)]).hiding_its_end();
     let mut open = bench.open(Script::answering(sent))?;
     let mut late = 0;
     // The end is among what must not come late.
@@ -256,7 +289,10 @@ fn broken<'a>(bench: &Bench<'a>) -> Result<(Open<'a>, Vec<Given>), Stop> {
 }
 
 fn errors_arrive(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    see("error", listed(broken(bench)?.1.last()))
+    let at_once = read(bench, body([Step::Error]))?;
+    let (_, after_data) = broken(bench)?;
+    let last = [after_data, at_once].map(|read| listed(read.last()));
+    see("error, error", last.join(", "))
 }
 
 fn errors_order(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -283,9 +319,14 @@ fn errors_source(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn polls_before_asked(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let open = bench.open(Script::answering(body([data(ONE)])))?;
-    let polls = open.seen().response_body.polls;
-    see("0 polls", format!("{polls} polls"))
+    let polls = |sent: BodyScript| {
+        let open = bench.open(Script::answering(sent))?;
+        let polls = open.seen().response_body.polls;
+        Ok(polls)
+    };
+    let stream = polls(body([data(ONE)]))?;
+    let sized = polls(body([data(ONE)]).exact())?;
+    see("0 and 0 polls", format!("{stream} and {sized} polls"))
 }
 
 fn polls_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -316,7 +357,7 @@ fn unasked(open: &Open<'_>) -> Result<Sight, Stop> {
 }
 
 fn polls_after_end(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let mut open = bench.open(Script::answering(body([data(ONE)])))?;
+    let mut open = bench.open(Script::answering(body([data(ONE)]).hiding_its_end()))?;
     open.read();
     unasked(&open)
 }

@@ -84,10 +84,6 @@ fn body_midstream(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn body_pending(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let sent = body([data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.open(Script::answering(sent))?;
-    open.poll_body();
-    open.poll_body();
-    if !open.seen().response_body.waits {
-        return unseen("the body was not polled");
-    }
+    open.poll_body_until_it_waits()?;
     left(&mut open, |seen| seen.response_body.dropped)
 }

@@ -47,7 +47,8 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "size_hint.empty",
         capability: Capability::SizeHint,
-        consequence: "an empty response is sent chunked instead of with `content-length: 0`",
+        consequence: "an empty response does not tell that it is: layers and servers that go by the \
+                      size take it for a stream",
         look: size_empty,
     },
     Check {

@@ -7,7 +7,9 @@ use http::{Version, request};
 
 use super::{
     Check, NOTHING, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, extension, found_trailers,
-    listed, listed_fields, promised, see, unseen, values, woken,
+    listed, listed_fields, promised, see, unseen, values,
+    wakers::{future_waits, idle_future, see_idle},
+    woken,
 };
 use crate::conformance::{
     Capability,
@@ -135,6 +137,12 @@ pub(super) const CHECKS: &[Check] = &[
         capability: Capability::RequestBody,
         consequence: "a client that sends on wakes nobody: the upload hangs",
         look: body_waker,
+    },
+    Check {
+        name: "request_body.idle",
+        capability: Capability::RequestBody,
+        consequence: "a quiet upload is polled over and over: it burns CPU",
+        look: body_idle,
     },
 ];
 
@@ -281,14 +289,19 @@ fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn body_unread(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let sent = body([data(ONE), Step::Wait, data(TWO)]);
-    let mut open = bench.stage(Script::asking(sent, []))?.call()?;
-    let answered = open.head().map(drop);
-    let polls = open.seen().request_body.polls;
-    if polls == 0 {
-        answered?;
-    }
-    see("0 polls", format!("{polls} polls"))
+    let polls = |script: Script| {
+        let mut open = bench.stage(script)?.call()?;
+        let answered = open.head().map(drop);
+        let polls = open.seen().request_body.polls;
+        if polls == 0 {
+            answered?;
+        }
+        Ok(polls)
+    };
+    let stream = body([data(ONE), Step::Wait, data(TWO)]);
+    let sized = Script::asking(stream.clone().exact(), []).request_field("content-length", "20");
+    let (stream, sized) = (polls(Script::asking(stream, []))?, polls(sized)?);
+    see("0 and 0 polls", format!("{stream} and {sized} polls"))
 }
 
 fn body_read_ahead(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -392,10 +405,23 @@ fn read_on_until_it_waits(open: &mut Open<'_>) -> Result<(), Stop> {
     unseen("the request body was not polled on")
 }
 
-fn body_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
+/// A service that waits for more of an upload.
+fn waiting<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
     let sent = body([Step::Wait, data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.stage(Script::asking(sent, [Do::Read; 2]))?.call()?;
     open.poll_head_until(|seen| seen.request_body.waits)?;
+    Ok(open)
+}
+
+fn body_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let reading = idle_future(&mut waiting(bench)?);
+    // What a response does by itself that waits has a check of its own.
+    let itself = idle_future(&mut future_waits(bench)?).unwrap_or(0);
+    see_idle(reading.map(|rings| rings.saturating_sub(itself)))
+}
+
+fn body_waker(bench: &Bench<'_>) -> Result<Sight, Stop> {
+    let mut open = waiting(bench)?;
     let first = woken(&open, |seen| &mut seen.request_body)?;
     open.alarm = Alarm::new();
     read_on_until_it_waits(&mut open)?;

@@ -1,6 +1,6 @@
 //! Is the right one woken, and only when there is reason to?
 
-use super::{Check, ONE, POLLS_AT_MOST, Sight, TWO, see, unseen, woken};
+use super::{Check, ONE, Sight, TWO, see, woken};
 use crate::conformance::{
     Capability,
     log::Given,
@@ -51,7 +51,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// An exchange whose service waits.
-fn future_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
+pub(super) fn future_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
     let script = Script::answering(body([])).handler([Do::Wait]);
     let mut open = bench.stage(script)?.call()?;
     open.poll_head_until(|seen| seen.future.waits)?;
@@ -62,33 +62,34 @@ fn future_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
 fn body_waits<'a>(bench: &Bench<'a>) -> Result<Open<'a>, Stop> {
     let sent = body([Step::Wait, data(ONE), Step::Wait, data(TWO)]);
     let mut open = bench.open(Script::answering(sent))?;
-    open.poll_body();
-    if !open.seen().response_body.waits {
-        return unseen("the body was not polled");
-    }
+    open.poll_body_until_it_waits()?;
     Ok(open)
 }
 
-/// Reads what came after a wait, up to the next wait.
-fn read_on_until_it_waits(open: &mut Open<'_>) -> Result<(), Stop> {
-    for _ in 0..POLLS_AT_MOST {
-        open.poll_body();
-        if open.seen().response_body.waits {
-            return Ok(());
-        }
+/// Polls once more, as another task: it must not be woken yet, and the poll must return. How often
+/// it was woken, or the panic that ends a poll that goes on until there is something.
+fn idle(open: &mut Open<'_>, panic: fn(&mut Open<'_>) -> Option<String>) -> Result<usize, String> {
+    open.alarm = Alarm::new();
+    match panic(open) {
+        Some(panic) => Err(panic),
+        None => Ok(open.alarm.rings()),
     }
-    unseen("the body was not polled on")
 }
 
-/// Polls once more, as another task. It must not be woken yet, and the poll must return.
-fn idle(open: &mut Open<'_>, panic: fn(&mut Open<'_>) -> Option<String>) -> Result<Sight, Stop> {
-    open.alarm = Alarm::new();
-    let observed = match panic(open) {
-        // So ends a poll that goes on until there is something.
-        Some(panic) => format!("panic: {panic}"),
-        None => format!("{} wake-ups", open.alarm.rings()),
+pub(super) fn see_idle(idle: Result<usize, String>) -> Result<Sight, Stop> {
+    let observed = match idle {
+        Ok(rings) => format!("{rings} wake-ups"),
+        Err(panic) => format!("panic: {panic}"),
     };
     see("0 wake-ups", observed)
+}
+
+/// Polls a response once more that waits for the service.
+pub(super) fn idle_future(open: &mut Open<'_>) -> Result<usize, String> {
+    idle(open, |open| match open.poll_head() {
+        Head::Panicked(panic) => Some(panic),
+        _ => None,
+    })
 }
 
 fn future(bench: &Bench<'_>) -> Result<Sight, Stop> {
@@ -104,16 +105,13 @@ fn future_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn future_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    idle(&mut future_waits(bench)?, |open| match open.poll_head() {
-        Head::Panicked(panic) => Some(panic),
-        _ => None,
-    })
+    see_idle(idle_future(&mut future_waits(bench)?))
 }
 
 fn stream(bench: &Bench<'_>) -> Result<Sight, Stop> {
     let mut open = body_waits(bench)?;
     let first = woken(&open, |seen| &mut seen.response_body)?;
-    read_on_until_it_waits(&mut open)?;
+    open.poll_body_until_it_waits()?;
     let then = woken(&open, |seen| &mut seen.response_body)?;
     see("woken, woken", format!("{first}, {then}"))
 }
@@ -126,8 +124,9 @@ fn stream_new(bench: &Bench<'_>) -> Result<Sight, Stop> {
 }
 
 fn stream_idle(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    idle(&mut body_waits(bench)?, |open| match open.poll_body() {
+    let mut open = body_waits(bench)?;
+    see_idle(idle(&mut open, |open| match open.poll_body() {
         Given::Panicked(panic) => Some(panic),
         _ => None,
-    })
+    }))
 }

@@ -361,6 +361,17 @@ fn upload_polls() -> Vec<Saboteur> {
             }
             got
         }),
+        breaks(
+            "request_body.idle",
+            "asks to be polled while an upload waits",
+        )
+        .upload(|body, cx| {
+            let got = body.ask(cx);
+            if let Got::Pending = got {
+                cx.waker().wake_by_ref();
+            }
+            got
+        }),
         breaks("request_body.waker", "polls an upload for nobody")
             .upload(|body, _| body.ask(&mut nobody())),
         breaks(

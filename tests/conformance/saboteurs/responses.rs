@@ -10,7 +10,7 @@ use http::{
 use http_body::Body;
 
 use super::tools::{
-    change, changed, doubled, failure, is_tunnel, keep_one_value, keep_text, late, set,
+    change, changed, doubled, failure, is_tunnel, keep_one_value, keep_text, late, nobody, set,
     set_for_a_stream, shouted, split,
 };
 use crate::saboteur::{Foreign, Got, Saboteur, breaks};
@@ -60,7 +60,8 @@ fn response_heads() -> Vec<Saboteur> {
                 Poll::Ready(Err(Foreign.into()))
             }
             polled => polled,
-        }),
+        })
+        .hides(&["frames.of_failures"]),
         breaks("head.version", "loses the version of a response")
             .response(|response| *response.version_mut() = Version::default()),
         breaks("head.fields", "keeps one value of each response field")
@@ -164,6 +165,21 @@ fn frames() -> Vec<Saboteur> {
                 got => got,
             },
         ),
+        breaks("frames.many", "ends a stream after 50 frames").download(|body, cx| {
+            match body.frames {
+                50.. => Got::End,
+                _ => body.ask(cx),
+            }
+        }),
+        breaks(
+            "frames.of_failures",
+            "reads the body of a failure, to log it",
+        )
+        .response(|response| {
+            if response.status().is_server_error() {
+                while !matches!(response.body_mut().ask(&mut nobody()), Got::End) {}
+            }
+        }),
         breaks("frames.content", "changes data where it lies").download(|body, cx| {
             match body.ask(cx) {
                 Got::Data(data) if !data.is_empty() => Got::Data(shouted(data)),
@@ -257,6 +273,17 @@ fn errors() -> Vec<Saboteur> {
         breaks("errors.arrive", "takes a stream that broke for a whole one")
             .download(|body, cx| body.ask(cx).on_error(|_| Got::End))
             .hides(&NO_ERROR),
+        breaks(
+            "errors.arrive",
+            "takes a stream that breaks at once for an empty one",
+        )
+        .download(|body, cx| {
+            let is_first = body.frames == 0;
+            match body.ask(cx) {
+                Got::Failed(_) if is_first => Got::End,
+                got => got,
+            }
+        }),
         breaks("errors.arrive", "never ends a stream that broke")
             .download(|body, cx| body.ask(cx).on_error(|_| Got::Pending))
             .hides(&NO_ERROR),
