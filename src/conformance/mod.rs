@@ -6,7 +6,8 @@
 //! ```
 //!
 //! [`check`] wraps a scripted service into the layer and drives it by hand, poll by poll, through
-//! a hundred exchanges. Each check looks at one thing, inside and outside of the layer, and compares.
+//! some hundred exchanges. Each check looks at one thing, inside and outside of the layer, and
+//! compares.
 //! There is no runtime, no server and no clock in it; it takes a few milliseconds and always gives
 //! the same [`Report`]. What fails is told with what it does to a user:
 //!

@@ -7,6 +7,8 @@ use http::{
 use http_body_util::Empty;
 use proptest::{prelude::*, sample::Index};
 
+use crate::common::End;
+
 /// One exchange.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -95,14 +97,6 @@ pub(crate) enum Size {
     },
     /// Always between these, whatever comes.
     Claimed(u64, u64),
-}
-
-/// When a body says that it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    Shown,
-    Hidden,
-    Claimed,
 }
 
 /// What the service does with the tunnel, if it is offered one.

@@ -19,8 +19,8 @@ use tower::Service;
 use tower_passthrough::observe::{Outcome, Tunnel};
 
 use crate::{
-    case::{Case, Do, End, Fate, Hook, Readiness, Size, Step, Wake},
-    common::{Broken, Hints, hints, trailers},
+    case::{Case, Do, Fate, Hook, Readiness, Size, Step, Wake},
+    common::{Broken, End, Hints, hints, trailers},
 };
 
 pub(crate) type Incoming = Request<Empty<Bytes>>;

@@ -8,7 +8,8 @@ use tower_passthrough::observe::Outcome::{
 };
 
 use crate::{
-    case::{Case, End, Fate, Hook, Kind, Length, Readiness, Size, Step},
+    case::{Case, Fate, Hook, Kind, Length, Readiness, Size, Step},
+    common::End,
     stage::{
         Act::{self, Call, DropBody, DropFuture, DropTunnel, PollBody, PollFuture, PollReady},
         Event, Given, Inner, Panic, Told,

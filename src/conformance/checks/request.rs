@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Version, request};
 
 use super::{
     Check, NOTHING, ONE, POLLS_AT_MOST, Sight, THREE, TWO, content, extension, found_trailers,
-    listed, listed_fields, promised, see, unseen, values,
+    large, listed, listed_fields, promised, see, unseen, values,
     wakers::{future_waits, idle_future, see_idle},
     woken,
 };
@@ -245,8 +244,7 @@ fn hints<const N: usize>(
 }
 
 fn body_frames(bench: &Bench<'_>) -> Result<Sight, Stop> {
-    let large = Step::Data(Bytes::from(vec![b'\n'; 300_000]));
-    let sent = body([data(ONE), data(""), data(TWO), data(THREE), large]);
+    let sent = body([data(ONE), data(""), data(TWO), data(THREE), large(300_000)]);
     see(
         "9 B, 0 B, 11 B, 13 B, 300000 B",
         listed(&read(bench, sent, 5)?),
@@ -270,7 +268,9 @@ fn body_no_copy(bench: &Bench<'_>) -> Result<Sight, Stop> {
 fn body_at_once(bench: &Bench<'_>) -> Result<Sight, Stop> {
     const READS: usize = 3;
     let sent = body([data(ONE), Step::Wait, data(TWO)]);
-    let mut open = bench.stage(Script::asking(sent, [Do::Read; 3]))?.call()?;
+    let mut open = bench
+        .stage(Script::asking(sent, [Do::Read; READS]))?
+        .call()?;
     let answer = open.insist();
     let seen = open.seen();
     if seen.read.is_empty() && !seen.read_late {
