@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fmt::Write, task::Poll};
 
 use tower_passthrough::conformance::{self, Report, Verdict};
 
-use crate::saboteur::{Saboteur, honest};
+use crate::saboteur::{Got, Saboteur, honest};
 
 fn all() -> Vec<Saboteur> {
     [
@@ -57,6 +57,18 @@ fn a_layer_that_is_ready_one_poll_later_passes_every_check() {
         polled
     });
     conformance::check(late).assert();
+}
+
+#[test]
+fn a_body_that_wakes_itself_before_it_begins_passes_every_check() {
+    let layer = honest().download(|body, cx| {
+        if body.polls == 0 {
+            cx.waker().wake_by_ref();
+            return Got::Pending;
+        }
+        body.ask(cx)
+    });
+    conformance::check(layer).assert();
 }
 
 #[test]
