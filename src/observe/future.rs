@@ -52,20 +52,21 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let armed = this.guard.armed();
-        let polled = this.inner.poll(cx);
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Ok(response)) => armed.guard.on_response(response, *this.asked),
-            Poll::Ready(Err(_)) => armed.guard.end(Outcome::ServiceError, &Moment::new()),
-        }
-        armed.disarm();
-        polled.map_ok(|response| {
-            let mut guard = this.guard.take();
-            if guard.is_tunnel() {
-                tunnel::enter(this.entrance.take(), guard.take());
+        let polled = this.inner.poll(cx).map(|answer| match answer {
+            Ok(response) => {
+                armed.guard.on_response(&response, *this.asked);
+                if armed.guard.is_tunnel() {
+                    tunnel::enter(this.entrance.take(), armed.guard.take());
+                }
+                Ok(response.map(|body| ResponseBody::new(body, armed.guard.take())))
             }
-            response.map(|body| ResponseBody::new(body, guard))
-        })
+            Err(error) => {
+                armed.guard.end(Outcome::ServiceError, &Moment::new());
+                Err(error)
+            }
+        });
+        armed.disarm();
+        polled
     }
 }
 
