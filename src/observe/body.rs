@@ -7,7 +7,7 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{Observer, guard::Guard};
+use super::{Moment, Observer, Outcome, guard::Guard};
 
 pin_project! {
     /// The pass-through body: hands on all that the inner body says and yields, as it is and when
@@ -46,19 +46,28 @@ impl<B: Body, O: Observer> Body for ResponseBody<B, O> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let armed = this.guard.armed();
-        // Data is looked at on its way through `map_data`, not in place: a reference into the
-        // result would force all of it through memory once more at each frame.
+        // Data is looked at on its way through, not in place: a reference into the result would
+        // force all of it through memory once more at each frame.
         let polled = match this.inner.as_mut().poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() => Poll::Ready(Some(Ok(frame
-                .map_data(|data| {
-                    armed.guard.on_data(&data, || this.inner.is_end_stream());
-                    data
-                })))),
-            Poll::Ready(other) => {
-                armed.guard.on_last(other.as_ref());
-                Poll::Ready(other)
-            }
             Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(data) => {
+                    armed.guard.on_data(&data, || this.inner.is_end_stream());
+                    Frame::data(data)
+                }
+                Err(frame) => {
+                    armed.guard.on_other(&frame);
+                    frame
+                }
+            }))),
+            Poll::Ready(Some(Err(error))) => {
+                armed.guard.end(Outcome::BodyError, &Moment::new());
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                armed.guard.end(Outcome::Complete, &Moment::new());
+                Poll::Ready(None)
+            }
         };
         armed.disarm();
         polled

@@ -132,20 +132,13 @@ impl<O: Observer> Guard<O> {
         }
     }
 
-    /// Tells of what else a poll of the body gave.
+    /// Tells of a frame that is not data.
     #[cold]
-    pub(super) fn on_last<D, E>(&mut self, polled: Option<&Result<Frame<D>, E>>) {
-        let at = Moment::new();
-        match polled {
-            None => self.end(Outcome::Complete, &at),
-            Some(Err(_)) => self.end(Outcome::BodyError, &at),
-            Some(Ok(frame)) => {
-                if let (Some(observer), Some(trailers)) = (&mut self.observer, frame.trailers_ref())
-                {
-                    observer.on_trailers(trailers, &at);
-                    self.end(Outcome::Complete, &at);
-                }
-            }
+    pub(super) fn on_other<D>(&mut self, frame: &Frame<D>) {
+        if let (Some(observer), Some(trailers)) = (&mut self.observer, frame.trailers_ref()) {
+            let at = Moment::new();
+            observer.on_trailers(trailers, &at);
+            self.end(Outcome::Complete, &at);
         }
     }
 }
