@@ -27,9 +27,8 @@ pub(super) struct Guard<O: Observer> {
 enum Progress {
     /// There is no head yet.
     Awaited,
-    /// The body is under way, and its head announced no length.
-    Open,
-    /// The body is under way, and owes as many bytes as were announced and have not come.
+    /// The body is under way, and owes as many bytes as were announced and have not come. If none
+    /// were announced it owes more than [`LONGEST`], so that every frame is counted alike.
     Owing(u64),
     /// All that was announced has come, the last of it at this instant. A server may drop the
     /// body here, or may poll on and find trailers or even data.
@@ -37,6 +36,9 @@ enum Progress {
     /// The connection is a tunnel.
     Tunnelled,
 }
+
+/// The greatest length that is told from an endless one: eight exbibytes.
+const LONGEST: u64 = u64::MAX / 2;
 
 /// The one thing that matters about the request once it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +109,9 @@ impl<O: Observer> Guard<O> {
             Progress::Settled(at.instant())
         } else {
             match announced(head.headers, &head.body_size) {
-                None => Progress::Open,
+                None => Progress::Owing(u64::MAX),
                 Some(0) => Progress::Settled(at.instant()),
-                Some(owed) => Progress::Owing(owed),
+                Some(owed) => Progress::Owing(owed.min(LONGEST)),
             }
         };
     }
@@ -146,17 +148,19 @@ impl<O: Observer> Guard<O> {
 impl Progress {
     #[inline]
     fn count(&mut self, bytes: usize, at: &Moment) {
-        match self {
-            Self::Owing(owed) if *owed > bytes as u64 => *owed -= bytes as u64,
-            Self::Open => {}
-            _ => self.settle(at),
+        if let Self::Owing(owed) = self {
+            if let Some(left @ 1..) = owed.checked_sub(bytes as u64) {
+                *owed = left;
+                return;
+            }
         }
+        self.settle(at);
     }
 
     /// All that was owed has come, now or before. Out of line, as it is for the last frame only.
     #[cold]
     fn settle(&mut self, at: &Moment) {
-        if let Self::Owing(_) | Self::Settled(_) = self {
+        if let Self::Owing(..=LONGEST) | Self::Settled(_) = self {
             *self = Self::Settled(at.instant());
         }
     }
@@ -164,7 +168,7 @@ impl Progress {
     fn if_dropped(&self) -> (Outcome, Moment) {
         match *self {
             Self::Awaited => (Outcome::Cancelled, Moment::new()),
-            Self::Open | Self::Owing(_) => (Outcome::Disconnected, Moment::new()),
+            Self::Owing(_) => (Outcome::Disconnected, Moment::new()),
             Self::Settled(at) => (Outcome::Complete, Moment::from(at)),
             Self::Tunnelled => (Outcome::Upgraded, Moment::new()),
         }
