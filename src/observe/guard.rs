@@ -93,6 +93,7 @@ impl<O: Observer> Guard<O> {
         Armed { guard: self }
     }
 
+    #[inline]
     pub(super) fn on_response<B: Body>(&mut self, response: &Response<B>, asked: Asked) {
         let Some(observer) = &mut self.observer else {
             return;
@@ -216,11 +217,17 @@ impl<O: Observer> Drop for Armed<'_, O> {
 /// second panic while the first unwinds would abort the process.
 fn tell<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
     if thread::panicking() {
-        let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
-        told.unwrap_or_else(unwind::discard);
+        tell_amid_panic(observer, outcome, at);
     } else {
         observer.on_end(outcome, at);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_amid_panic<O: Observer>(observer: O, outcome: Outcome, at: &Moment) {
+    let told = catch_unwind(AssertUnwindSafe(|| observer.on_end(outcome, at)));
+    told.unwrap_or_else(unwind::discard);
 }
 
 /// Ends an observer's exchange when it is dropped: at the end of a scope, even if by a panic.
@@ -249,6 +256,7 @@ impl<O: Observer> Drop for ToldAtDrop<'_, O> {
 }
 
 /// RFC 9110 §6.4.1: these never have content, whatever body they come with.
+#[inline]
 fn has_no_content(status: StatusCode) -> bool {
     status.is_informational()
         || status == StatusCode::NO_CONTENT
