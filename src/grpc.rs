@@ -60,7 +60,7 @@ impl GrpcStatus {
     /// the header fields. See the gRPC documentation, `PROTOCOL-HTTP2.md`.
     #[must_use]
     pub fn from_fields(fields: &HeaderMap) -> Option<Self> {
-        let code = decimal(fields.get(GRPC_STATUS)?)?;
+        let code = decimal(fields.get(&GRPC_STATUS)?)?;
         NonZeroU32::new(u32::try_from(code).ok()?.checked_add(1)?).map(Self)
     }
 

@@ -274,7 +274,7 @@ fn announced(headers: &HeaderMap, hint: &SizeHint) -> Option<u64> {
 
 /// Fields that do not agree announce nothing: no recipient may go by one of them (RFC 9112 §6.3).
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(decimal);
+    let mut lengths = headers.get_all(&CONTENT_LENGTH).iter().map(decimal);
     let length = lengths.next()??;
     lengths.all(|other| other == Some(length)).then_some(length)
 }

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use http::{Method, Request, header::UPGRADE};
+use http::{Extensions, Method, Request, header::UPGRADE};
 
 use super::{Observer, guard::Guard};
 
@@ -86,19 +86,26 @@ struct Passage {
 pub(super) struct Entrance(Weak<Passage>);
 
 /// Puts a tunnel into the extensions of a request that may upgrade.
+#[inline]
 pub(super) fn offer<B>(request: &mut Request<B>) -> Option<Entrance> {
     // The field, not `Connection: upgrade`: servers go by it too, and on HTTP/2 neither exists.
-    if request.method() != Method::CONNECT && !request.headers().contains_key(UPGRADE) {
-        return None;
+    if request.method() == Method::CONNECT || request.headers().contains_key(&UPGRADE) {
+        Some(dig(request.extensions_mut()))
+    } else {
+        None
     }
-    let extensions = request.extensions_mut();
+}
+
+// Out of line and not generic: few requests may upgrade.
+#[cold]
+fn dig(extensions: &mut Extensions) -> Entrance {
     let passage = Arc::new(Passage {
         exchange: Mutex::new(None),
         _outer: extensions.remove(),
     });
     let entrance = Entrance(Arc::downgrade(&passage));
     extensions.insert(Tunnel(passage));
-    Some(entrance)
+    entrance
 }
 
 /// Hands the exchange over to whoever holds the tunnel. If nobody does, it ends here.
