@@ -30,6 +30,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     time::{Duration, Instant},
 };
 
@@ -126,11 +127,12 @@ where
 {
     type Observer = CaptureObserver<F, C>;
 
+    #[inline]
     fn observe(&self, request: &RequestHead<'_>, at: &Moment) -> Option<Self::Observer> {
         Some(CaptureObserver {
             start: at.instant(),
-            head_after: Nanos(0),
-            first_byte_after: Nanos(0),
+            head_after: None,
+            first_byte_after: None,
             body_bytes: 0,
             data_frames: 0,
             method: request.method.clone(),
@@ -152,14 +154,11 @@ impl<F, X> fmt::Debug for CaptureLayer<F, X> {
 
 /// The observer of [`CaptureLayer`].
 ///
-/// It is carried by each response body, and therefore kept small: times are relative and have no
-/// `Option` of their own.
+/// It is carried by each response body, and therefore kept small.
 pub struct CaptureObserver<F, C> {
     start: Instant,
-    /// Means something once there is a status.
-    head_after: Nanos,
-    /// Means something once there are body bytes.
-    first_byte_after: Nanos,
+    head_after: Option<Nanos>,
+    first_byte_after: Option<Nanos>,
     body_bytes: u64,
     data_frames: u64,
     method: Method,
@@ -173,19 +172,29 @@ pub struct CaptureObserver<F, C> {
 
 /// A duration in half the space: up to 584 years.
 #[derive(Clone, Copy)]
-struct Nanos(u64);
+struct Nanos(
+    /// The nanoseconds plus one: an `Option` of it is no larger.
+    NonZeroU64,
+);
 
-impl Nanos {
-    fn since(start: Instant, at: &Moment) -> Self {
-        let after = at.instant().saturating_duration_since(start);
-        let seconds = after.as_secs().saturating_mul(1_000_000_000);
-        Self(seconds.saturating_add(after.subsec_nanos().into()))
+impl From<Duration> for Nanos {
+    fn from(duration: Duration) -> Self {
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = seconds.saturating_add(duration.subsec_nanos().into());
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 }
 
 impl From<Nanos> for Duration {
     fn from(nanos: Nanos) -> Self {
-        Self::from_nanos(nanos.0)
+        Self::from_nanos(nanos.0.get() - 1)
+    }
+}
+
+impl<F, C> CaptureObserver<F, C> {
+    /// How long after the call of the service.
+    fn after(&self, at: &Moment) -> Duration {
+        at.instant().saturating_duration_since(self.start)
     }
 }
 
@@ -196,16 +205,15 @@ where
 {
     fn on_response(&mut self, head: &ResponseHead<'_>, at: &Moment) {
         self.status = Some(head.status);
-        self.head_after = Nanos::since(self.start, at);
+        self.head_after = Some(self.after(at).into());
         self.grpc_status = GrpcStatus::from_fields(head.headers);
     }
 
     #[inline]
     fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
         let len = data.remaining() as u64;
-        if self.body_bytes == 0 {
-            // Once more if this frame is empty.
-            self.first_byte_after = Nanos::since(self.start, at);
+        if self.first_byte_after.is_none() && len > 0 {
+            self.first_byte_after = Some(self.after(at).into());
         }
         self.body_bytes = self.body_bytes.saturating_add(len);
         self.data_frames += 1;
@@ -216,8 +224,10 @@ where
         self.grpc_status = GrpcStatus::from_fields(trailers).or(self.grpc_status);
     }
 
+    #[inline]
     fn on_end(self, outcome: Outcome, at: &Moment) {
         let summary = Summary {
+            duration: self.after(at),
             method: self.method,
             version: self.version,
             status: self.status,
@@ -226,9 +236,8 @@ where
             body_bytes: self.body_bytes,
             data_frames: self.data_frames,
             trailers: self.trailers,
-            time_to_head: self.status.map(|_| self.head_after.into()),
-            time_to_first_byte: (self.body_bytes > 0).then(|| self.first_byte_after.into()),
-            duration: at.instant().saturating_duration_since(self.start),
+            time_to_head: self.head_after.map(Duration::from),
+            time_to_first_byte: self.first_byte_after.map(Duration::from),
             context: self.context,
         };
         (self.callback)(&summary);
