@@ -61,7 +61,7 @@ pub struct Summary<C = ()> {
     /// The gRPC status from the trailers, else from the header fields; `None` if neither has one
     /// that is a number.
     pub grpc_status: Option<GrpcStatus>,
-    /// The sum of the lengths of all data frames.
+    /// The sum of the lengths of all data frames, modulo 2^64.
     pub body_bytes: u64,
     /// The number of data frames, empty ones included.
     pub data_frames: u64,
@@ -215,7 +215,7 @@ where
         if self.first_byte_after.is_none() && len > 0 {
             self.first_byte_after = Some(self.after(at).into());
         }
-        self.body_bytes = self.body_bytes.saturating_add(len);
+        self.body_bytes = self.body_bytes.wrapping_add(len);
         self.data_frames += 1;
     }
 

@@ -709,7 +709,7 @@ fn impossible_lengths_do_not_overflow() {
     }
     drop(body);
     let [summary] = all().try_into().unwrap();
-    let expected = Facts::of(200, Outcome::Disconnected).data(3, u64::MAX);
+    let expected = Facts::of(200, Outcome::Disconnected).data(3, 3_u64.wrapping_mul(u64::MAX));
     assert_eq!(Facts::from(&summary), expected);
 }
 
