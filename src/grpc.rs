@@ -31,28 +31,28 @@ pub struct GrpcStatus(
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// The names of the codes from 0, from the gRPC documentation, `statuscodes.md`.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 impl GrpcStatus {
+    /// The names of the codes from 0, from the gRPC documentation, `statuscodes.md`.
+    pub(crate) const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+
     /// The status in these header fields or trailers. `None` if there is no `grpc-status`, or if
     /// it is not a decimal number below 4,294,967,295.
     ///
@@ -74,7 +74,7 @@ impl GrpcStatus {
     /// not define its number.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        NAMES.get(self.code() as usize).copied()
+        Self::NAMES.get(self.code() as usize).copied()
     }
 }
 

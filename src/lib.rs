@@ -14,7 +14,8 @@
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
-//! The three features are on by default; `full` is all there are. The feature `conformance` adds
+//! The three features are on by default; `full` is all there are. The feature `axum` labels metrics
+//! with the route that axum matched. The feature `conformance` adds
 #![cfg_attr(feature = "conformance", doc = "[a kit](conformance) that tests")]
 #![cfg_attr(not(feature = "conformance"), doc = "a kit that tests")]
 //! whether any layer, yours or anyone's, is as safe for streams as these.

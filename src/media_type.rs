@@ -5,7 +5,7 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 /// The type and subtype of a message's content, without parameters and the spaces around it.
 /// Their case means nothing: compare with `eq_ignore_ascii_case`.
 pub(crate) fn essence(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let value = headers.get(&CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split_once(';').map_or(value, |(essence, _)| essence);
     Some(essence.trim_matches([' ', '\t']))
 }

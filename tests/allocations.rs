@@ -3,24 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::{Future, Ready, ready},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, Uri,
+    header::{CONTENT_TYPE, HOST},
+};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
-use tower::{Layer, Service};
+use tower::{Layer, Service, layer::util::Identity};
 use tower_passthrough::{
-    RequestHead,
+    RequestHead, ResponseHead,
     capture::{CaptureLayer, CaptureObserver, Summary},
     headers::{HeadersLayer, ResponseRule},
-    metrics::{MetricsLayer, MetricsObserver},
+    metrics::{MetricsLayer, MetricsLayerBuilder, MetricsObserver},
     observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome, ResponseBody},
 };
 
@@ -66,13 +71,37 @@ impl Service<Request<Empty<Bytes>>> for Answer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
         let mut response = Response::new(Frames(self.frames));
+        // A call is answered as one.
+        if let Some(content_type) = request.headers().get(CONTENT_TYPE) {
+            let content_type = content_type.clone();
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
         for name in &self.fields {
             response
                 .headers_mut()
                 .insert(name, HeaderValue::from_static("1"));
         }
+        ready(Ok(response))
+    }
+}
+
+/// Answers with this status and no frame.
+struct Refuse(u16);
+
+impl Service<Request<Empty<Bytes>>> for Refuse {
+    type Response = Response<Frames>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Frames>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Frames(0));
+        *response.status_mut() = self.0.try_into().unwrap();
         ready(Ok(response))
     }
 }
@@ -145,21 +174,17 @@ fn recorder() -> PrometheusRecorder {
         .build_recorder()
 }
 
-fn gateway_metrics() -> MetricsLayer {
+fn gateway_metrics() -> MetricsLayerBuilder {
     MetricsLayer::builder()
         .service("gateway")
-        .hosts(["api.example"])
+        .hosts(["api.example", "chat.example"])
         .path(|_| "/".into())
-        .build()
-        .unwrap()
+        .recorder(Arc::new(recorder()))
 }
 
 #[test]
 fn the_bare_service_allocates_nothing() {
-    assert_eq!(
-        allocations(&tower::layer::util::Identity::new(), 1000, get),
-        0
-    );
+    assert_eq!(allocations(&Identity::new(), 1000, get), 0);
 }
 
 #[test]
@@ -188,15 +213,119 @@ fn a_request_that_may_upgrade_costs_its_tunnel() {
     assert_eq!(allocations(&layer, 1, upgrade), 4);
 }
 
+fn to_chat() -> Request<Empty<Bytes>> {
+    let mut request = get();
+    let host = HeaderValue::from_static("Chat.example:8080");
+    request.headers_mut().insert(HOST, host);
+    request
+}
+
+fn call() -> Request<Empty<Bytes>> {
+    let mut request = to_chat();
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/chat.v1.Chat/Say");
+    let content_type = HeaderValue::from_static("application/grpc");
+    request.headers_mut().insert(CONTENT_TYPE, content_type);
+    request
+}
+
+fn plan<'a>(request: &RequestHead<'a>) -> Cow<'a, str> {
+    match request.headers.get("x-plan") {
+        Some(_) => "paid".into(),
+        None => "free".into(),
+    }
+}
+
+fn size<'a>(head: &ResponseHead<'a>) -> Cow<'a, str> {
+    match head.body_size.exact() {
+        Some(64) => "small".into(),
+        _ => "large".into(),
+    }
+}
+
 #[test]
-fn metrics_allocate_per_request_but_never_per_frame() {
-    let layer = gateway_metrics();
-    metrics::with_local_recorder(&recorder(), || {
-        let per_request = allocations(&layer, 1, get);
-        // First form: handles are looked up for each event.
-        assert_eq!(per_request, 36);
-        assert_eq!(allocations(&layer, 1000, get), per_request);
-    });
+fn metrics_of_a_known_label_set_allocate_nothing() {
+    type Style = fn(MetricsLayerBuilder) -> MetricsLayerBuilder;
+    let styles: [(&str, Style); 7] = [
+        ("plain", |it| it),
+        ("frame by frame", |it| it.live_bytes().frame_gaps()),
+        ("conventional", MetricsLayerBuilder::opentelemetry),
+        ("preset", MetricsLayerBuilder::only_requests_total),
+        ("prefix", |it| it.prefix("app_")),
+        ("labels", |it| {
+            it.request_label("plan", plan).response_label("size", size)
+        }),
+        ("conventional labels", |it| {
+            let it = it.opentelemetry();
+            it.request_label("plan", plan).response_label("size", size)
+        }),
+    ];
+    for (name, style) in styles {
+        for request in [get, to_chat, call] {
+            let layer = style(gateway_metrics()).build().unwrap();
+            let bare = allocations(&Identity::new(), 1, request);
+            assert_eq!(allocations(&layer, 1, request), bare, "{name}");
+            // As many frames as an exporter's histogram takes without another block for them.
+            assert_eq!(allocations(&layer, 20, request), bare, "{name}");
+        }
+    }
+}
+
+#[test]
+fn metrics_of_what_has_no_room_allocate_nothing() {
+    for style in [MetricsLayerBuilder::opentelemetry, |it| it] {
+        for request in [get, to_chat] {
+            let layer = style(gateway_metrics().max_label_sets(4)).build().unwrap();
+            let mut service = layer.layer(Answer {
+                frames: 1,
+                fields: Vec::new(),
+            });
+            let mut other = get();
+            *other.method_mut() = Method::PUT;
+            exchange(&mut service, other);
+            assert_eq!(allocations(&layer, 1, request), 0);
+            assert_eq!(allocations(&layer, 50, request), 0);
+        }
+    }
+}
+
+/// The allocations of the third of three calls.
+fn of_third_call(layer: &MetricsLayer, status: u16) -> u64 {
+    let mut service = layer.layer(Refuse(status));
+    let mut cost = || {
+        let call = call();
+        measure(|| exchange(&mut service, call)).count_total
+    };
+    [cost(), cost(), cost()][2]
+}
+
+#[test]
+fn metrics_of_calls_that_have_no_room_allocate_nothing() {
+    for style in [MetricsLayerBuilder::opentelemetry, |it| it] {
+        let layer = style(gateway_metrics().max_label_sets(4)).build().unwrap();
+        // The request has the only room, its method none.
+        let mut request = to_chat();
+        *request.method_mut() = Method::POST;
+        exchange(&mut layer.layer(Refuse(500)), request);
+        assert_eq!(of_third_call(&layer, 500), 0);
+    }
+}
+
+#[test]
+fn metrics_of_calls_that_are_not_there_allocate_what_they_let_go() {
+    // By 404, unimplemented: nothing is held for these, since any client can name any.
+    let layer = gateway_metrics().build().unwrap();
+    assert_eq!(of_third_call(&layer, 404), 13);
+    let layer = gateway_metrics().opentelemetry().build().unwrap();
+    assert_eq!(of_third_call(&layer, 404), 7);
+}
+
+#[test]
+fn metrics_never_allocate_per_frame() {
+    let layer = gateway_metrics().build().unwrap();
+    assert_eq!(allocations(&layer, 1_000_000, get), 0);
+    let layer = gateway_metrics().live_bytes().build().unwrap();
+    assert_eq!(allocations(&layer, 100_000, get), 0);
 }
 
 #[test]
@@ -233,7 +362,7 @@ fn a_body_carries_no_more_than_this() {
     }
     assert_eq!(carried(&Count::default()), 32);
     assert_eq!(carried(&CaptureLayer::new(|_: &Summary| ())), 96);
-    assert_eq!(carried(&gateway_metrics()), 96);
+    assert_eq!(carried(&MetricsLayer::builder().build().unwrap()), 96);
     assert_eq!(size_of::<CaptureObserver<(), ()>>(), 80);
     assert_eq!(size_of::<MetricsObserver>(), 80);
 }

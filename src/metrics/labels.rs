@@ -1,47 +1,85 @@
-//! Label values. Whatever a client chooses comes out as one of a set that it cannot grow.
+//! Label values. Whatever a client chooses comes out as one of a set that it cannot grow, but for
+//! paths, which the [table](super::table) bounds.
 
 use std::sync::Arc;
 
-use http::{Method, header, uri::Authority};
-use metrics::SharedString;
+use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use crate::{RequestHead, ResponseHead, media_type};
+use crate::{GrpcStatus, RequestHead, ResponseHead, media_type, observe::Outcome};
 
-/// What stands for a host that is not on the list.
+/// What stands for a value that is not on a list, or for which there is no room.
 pub(super) const OTHER: &str = "_other";
 
-/// The method, if RFC 9110 §9.3 or RFC 5789 (PATCH) defines it, or QUERY.
-pub(super) fn method(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        "CONNECT" => "CONNECT",
-        "OPTIONS" => "OPTIONS",
-        "TRACE" => "TRACE",
-        "PATCH" => "PATCH",
-        "QUERY" => "QUERY",
-        _ => "_OTHER",
+/// The methods that are told: those of RFC 9110 §9.3 and RFC 5789 (PATCH), and QUERY.
+pub(super) const METHODS: [&str; 11] = [
+    "_OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+    "QUERY",
+];
+
+/// The place of a method in [`METHODS`].
+pub(super) fn method(method: &Method) -> u8 {
+    match *method {
+        Method::GET => 1,
+        Method::HEAD => 2,
+        Method::POST => 3,
+        Method::PUT => 4,
+        Method::DELETE => 5,
+        Method::CONNECT => 6,
+        Method::OPTIONS => 7,
+        Method::TRACE => 8,
+        Method::PATCH => 9,
+        _ if method.as_str() == "QUERY" => 10,
+        _ => 0,
     }
 }
 
-/// The entry of `known` that the request is for, whatever its case and port.
-pub(super) fn host(request: &RequestHead<'_>, known: &[Arc<str>]) -> SharedString {
-    let entry = |host: &str| known.iter().find(|known| known.eq_ignore_ascii_case(host));
-    let known = match request.uri.host() {
+/// The values of `url.scheme`.
+pub(super) const SCHEMES: [&str; 3] = [OTHER, "http", "https"];
+
+/// The place of a scheme in [`SCHEMES`].
+pub(super) fn scheme(scheme: &str) -> u8 {
+    match scheme {
+        "http" => 1,
+        "https" => 2,
+        _ => 0,
+    }
+}
+
+/// The values of `network.protocol.version`.
+pub(super) const VERSIONS: [&str; 6] = [OTHER, "0.9", "1.0", "1.1", "2", "3"];
+
+/// The place of a version in [`VERSIONS`].
+pub(super) fn version(version: Version) -> u8 {
+    match version {
+        Version::HTTP_09 => 1,
+        Version::HTTP_10 => 2,
+        Version::HTTP_11 => 3,
+        Version::HTTP_2 => 4,
+        Version::HTTP_3 => 5,
+        _ => 0,
+    }
+}
+
+/// The place in `known` of the host that the request is for, whatever its case and port.
+pub(super) fn host(request: &RequestHead<'_>, known: &[Arc<str>]) -> Option<usize> {
+    let host = match request.uri.host() {
         // A target that carries a host is what counts (RFC 9112 §3.2.2), and HTTP/2 has no other.
-        Some(host) => entry(host),
-        None => request
-            .headers
-            .get(header::HOST)
-            .and_then(|field| Authority::try_from(field.as_bytes()).ok())
-            .and_then(|authority| entry(authority.host())),
+        Some(host) => host.as_bytes(),
+        None => without_port(request.headers.get(&header::HOST)?.as_bytes()),
     };
-    known.map_or(SharedString::const_str(OTHER), |known| {
-        SharedString::from_shared(known.clone())
-    })
+    let place = |is: fn(&[u8], &[u8]) -> bool| known.iter().position(|it| is(it.as_bytes(), host));
+    // Most clients write it as it is written here.
+    place(<[u8] as PartialEq>::eq).or_else(|| place(<[u8]>::eq_ignore_ascii_case))
+}
+
+/// The host of a `Host` field (RFC 9110 §7.2). Not an [`Authority`](http::uri::Authority), which
+/// would be a copy of it.
+fn without_port(field: &[u8]) -> &[u8] {
+    let digits = field.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    match field.split_at(field.len() - digits.count()).0 {
+        [host @ .., b':'] => host,
+        _ => field,
+    }
 }
 
 /// What kind of exchange it is: `kind` keeps those apart whose times cannot be compared.
@@ -54,19 +92,24 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(head: &ResponseHead<'_>) -> Self {
+    pub(super) const COUNT: usize = 4;
+
+    pub(super) fn of(head: &ResponseHead<'_>, to_head: bool) -> Self {
         let essence = media_type::essence(head.headers);
         let is = |media_type| essence.is_some_and(|it: &str| it.eq_ignore_ascii_case(media_type));
-        let is_grpc = essence
-            .and_then(|it| it.get(.."application/grpc".len()))
-            .is_some_and(|it| it.eq_ignore_ascii_case("application/grpc"));
-        let is_sized =
-            head.body_size.exact().is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
+        let is_sized = || {
+            head.body_size.exact().is_some() || head.headers.contains_key(&header::CONTENT_LENGTH)
+        };
+        let has_no_content = to_head
+            || head.status == StatusCode::NO_CONTENT
+            || head.status == StatusCode::NOT_MODIFIED;
         if head.tunnel {
             Self::Upgrade
-        } else if is_grpc {
+        } else if essence.is_some_and(is_any_grpc) {
             Self::Grpc
-        } else if is("text/event-stream") || is("application/x-ndjson") || !is_sized {
+        } else if has_no_content {
+            Self::Unary
+        } else if is("text/event-stream") || is("application/x-ndjson") || !is_sized() {
             Self::Stream
         } else {
             Self::Unary
@@ -83,6 +126,111 @@ impl Kind {
     }
 }
 
+const GRPC: &str = "application/grpc";
+
+/// gRPC and what is derived from it, such as gRPC-Web.
+fn is_any_grpc(essence: &str) -> bool {
+    essence
+        .get(..GRPC.len())
+        .is_some_and(|it| it.eq_ignore_ascii_case(GRPC))
+}
+
+/// Whether a request is a gRPC call: `application/grpc`, perhaps with a codec (gRPC documentation,
+/// `PROTOCOL-HTTP2.md`). gRPC-Web is not: its status is in the body.
+pub(super) fn is_grpc_call(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::POST
+        && media_type::essence(headers).is_some_and(|essence| {
+            is_any_grpc(essence) && matches!(essence.as_bytes().get(GRPC.len()), None | Some(b'+'))
+        })
+}
+
+/// The service and the method of a gRPC call, of `/package.Service/Method`.
+pub(super) fn grpc_names(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.rsplit_once('/').unwrap_or((OTHER, OTHER))
+}
+
+/// How a gRPC call ended, by its number: 0 to 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GrpcCode(u8);
+
+impl GrpcCode {
+    pub(super) const COUNT: usize = 17;
+    const CANCELLED: Self = Self(1);
+    const UNKNOWN: Self = Self(2);
+    const PERMISSION_DENIED: Self = Self(7);
+    pub(super) const UNIMPLEMENTED: Self = Self(12);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const UNAUTHENTICATED: Self = Self(16);
+
+    /// What the service said; else what a client makes of it: of a broken stream what the gRPC
+    /// documentation says in `PROTOCOL-HTTP2.md` ("Errors"), of a status of HTTP what it says in
+    /// `http-grpc-status-mapping.md`.
+    pub(super) fn of(
+        said: Option<GrpcStatus>,
+        status: Option<StatusCode>,
+        outcome: Outcome,
+    ) -> Self {
+        match (said.map(GrpcStatus::code), outcome) {
+            // `as` cannot cut off: of more than 16 there is no code.
+            #[allow(clippy::cast_possible_truncation, reason = "less than 17")]
+            (Some(code), _) if (code as usize) < Self::COUNT => Self(code as u8),
+            (Some(_), _) => Self::UNKNOWN,
+            (None, Outcome::Cancelled | Outcome::Disconnected) => Self::CANCELLED,
+            (None, Outcome::BodyError | Outcome::ServiceError | Outcome::Panicked) => {
+                Self::INTERNAL
+            }
+            (None, Outcome::Complete | Outcome::Upgraded) => match status.map(|it| it.as_u16()) {
+                Some(400) => Self::INTERNAL,
+                Some(401) => Self::UNAUTHENTICATED,
+                Some(403) => Self::PERMISSION_DENIED,
+                Some(404) => Self::UNIMPLEMENTED,
+                Some(429 | 502..=504) => Self::UNAVAILABLE,
+                _ => Self::UNKNOWN,
+            },
+        }
+    }
+
+    pub(super) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// As the label `grpc_code` has it.
+    pub(super) const fn camel_case(self) -> &'static str {
+        [
+            "OK",
+            "Canceled",
+            "Unknown",
+            "InvalidArgument",
+            "DeadlineExceeded",
+            "NotFound",
+            "AlreadyExists",
+            "PermissionDenied",
+            "ResourceExhausted",
+            "FailedPrecondition",
+            "Aborted",
+            "OutOfRange",
+            "Unimplemented",
+            "Internal",
+            "Unavailable",
+            "DataLoss",
+            "Unauthenticated",
+        ][self.index()]
+    }
+
+    /// As `rpc.response.status_code` has it.
+    pub(super) const fn upper_case(self) -> &'static str {
+        GrpcStatus::NAMES[self.index()]
+    }
+
+    /// Whether it is the server that failed, says OpenTelemetry: UNKNOWN, `DEADLINE_EXCEEDED`,
+    /// UNIMPLEMENTED, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
+    pub(super) const fn is_server_error(self) -> bool {
+        matches!(self.0, 2 | 4 | 12..=15)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
@@ -92,7 +240,7 @@ mod tests {
 
     #[test]
     fn methods_that_nobody_defined_are_other() {
-        let label = |name: &str| method(&name.parse().unwrap());
+        let label = |name: &str| METHODS[usize::from(method(&name.parse().unwrap()))];
         for defined in [
             "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
         ] {
@@ -105,13 +253,13 @@ mod tests {
 
     #[test]
     fn only_hosts_on_the_list_are_told() {
-        let known = ["api.example".into(), "[::1]".into()];
+        let known: [Arc<str>; 2] = ["api.example".into(), "[::1]".into()];
         let label = |target: &str, field: Option<&str>| {
             let mut request = Request::get(target).body(Empty::<&[u8]>::new()).unwrap();
             request
                 .headers_mut()
                 .extend(field.map(|it| (header::HOST, it.parse().unwrap())));
-            host(&RequestHead::from(&request), &known).to_string()
+            host(&RequestHead::from(&request), &known).map_or(OTHER, |place| &known[place])
         };
         assert_eq!(label("/", Some("api.example")), "api.example");
         assert_eq!(label("/", Some("API.Example:8080")), "api.example");
@@ -121,7 +269,16 @@ mod tests {
             "api.example"
         );
         assert_eq!(label("http://evil.example/", Some("api.example")), "_other");
-        for other in ["", "evil.example", "api.example.evil", "a b", "::1"] {
+        for other in [
+            "",
+            "evil.example",
+            "api.example.evil",
+            "a b",
+            "::1",
+            "[::1]:x",
+            "api.example:x",
+            "user@api.example",
+        ] {
             assert_eq!(label("/", Some(other)), "_other", "{other:?}");
         }
         assert_eq!(label("/", None), "_other");
@@ -129,20 +286,21 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_the_head() {
-        let kind = |status: u16, fields: &[(&str, &str)], sized: bool| {
+        let kind_to = |to_head: bool, status: u16, fields: &[(&str, &str)], sized: bool| {
             let mut response = Response::builder().status(status);
             for (name, value) in fields {
                 response = response.header(*name, *value);
             }
             let body = Full::new(&b"body"[..]);
             if sized {
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap())).as_str()
+                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), to_head).as_str()
             } else {
                 let body = http_body_util::BodyStream::new(body);
                 let body = http_body_util::StreamBody::new(body);
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap())).as_str()
+                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), to_head).as_str()
             }
         };
+        let kind = |status, fields: &[(&str, &str)], sized| kind_to(false, status, fields, sized);
         assert_eq!(kind(200, &[], true), "unary");
         assert_eq!(kind(200, &[], false), "stream");
         assert_eq!(kind(200, &[("content-length", "4")], false), "unary");
@@ -167,5 +325,13 @@ mod tests {
             "unary"
         );
         assert_eq!(kind(101, &[], true), "upgrade");
+        for no_content in [204, 304] {
+            assert_eq!(kind(no_content, &[], false), "unary");
+        }
+        assert_eq!(kind_to(true, 200, &[], false), "unary");
+        assert_eq!(
+            kind_to(true, 200, &[("content-type", "application/grpc")], false),
+            "grpc"
+        );
     }
 }

@@ -1,145 +1,265 @@
-use std::time::Instant;
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Instant};
 
-use ::metrics::{Gauge, Label, counter, gauge, histogram};
 use bytes::Buf;
-use http::StatusCode;
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
 
 use super::{
-    REQUEST_DURATION_SECONDS, REQUESTS_IN_FLIGHT, REQUESTS_TOTAL, RESPONSE_BODY_BYTES,
-    RESPONSE_HEAD_SECONDS, RESPONSES_ENDED_TOTAL, labels::Kind,
+    labels::{GrpcCode, Kind, is_grpc_call},
+    set::{End, Set},
+    settings::Style,
+    table::Table,
 };
 use crate::{
-    ResponseHead,
+    GrpcStatus, RequestHead, ResponseHead,
+    head::decimal,
     observe::{Moment, Observer, Outcome},
 };
 
-/// What a request that got no response head counts as: the client left.
-const CLIENT_CLOSED_REQUEST: &str = "499";
-/// What a request that got no response head counts as: the service failed.
-const INTERNAL_SERVER_ERROR: &str = "500";
-
 /// The observer of [`MetricsLayer`](super::MetricsLayer).
-#[derive(Debug)]
+///
+/// It is carried by each response body, and therefore kept small.
 pub struct MetricsObserver {
-    base: Vec<Label>,
+    begun: InFlight,
+    /// Where the rest is recorded, if no longer where it began.
+    now: Option<Arc<Set>>,
+    /// Where it is counted as a gRPC call, if it is one.
+    call: Option<Arc<Set>>,
+    start: Instant,
+    /// Plus one: an `Option` of it is no larger.
+    request_bytes: Option<NonZeroU64>,
+    response_bytes: u64,
+    frames: Frames,
+    /// When the last frame came, in seconds from the start, if they have begun. Not in [`Frames`],
+    /// where it would cost as much again to fill up.
+    last_frame: f64,
+    grpc_status: Option<GrpcStatus>,
     status: Option<StatusCode>,
-    body_bytes: u64,
-    /// `None` if only requests are counted.
-    timing: Option<Timing>,
+    kind: Kind,
+    to_head: bool,
+    has_room: bool,
 }
 
-#[derive(Debug)]
-struct Timing {
-    _in_flight: InFlight,
-    start: Instant,
-    kind: Kind,
+/// What data frames are looked at for. Mostly they are not.
+#[derive(Default)]
+struct Frames {
+    are_looked_at: bool,
+    await_first_byte: bool,
+    have_begun: bool,
 }
 
 impl MetricsObserver {
-    pub(super) fn counting(base: Vec<Label>) -> Self {
-        Self {
-            base,
+    pub(super) fn begin(table: &Arc<Table>, request: &RequestHead<'_>, at: &Moment) -> Self {
+        let start = at.instant();
+        let set = table.find(start, |settings, key| settings.write_request(key, request));
+        let request_bytes = announced(request);
+        set.on_request(request_bytes);
+        let is_call = table.settings().style != Style::OnlyRequests
+            && is_grpc_call(request.method, request.headers);
+        let call = is_call.then(|| {
+            table.find_or_lend(start, |settings, key| {
+                settings.write_call(key, set.key(), Some(request.uri.path()));
+            })
+        });
+        let mut observer = Self {
+            begun: InFlight::enter(set),
+            now: None,
+            call,
+            start,
+            request_bytes: request_bytes.and_then(|bytes| NonZeroU64::new(bytes.checked_add(1)?)),
+            response_bytes: 0,
+            frames: Frames::default(),
+            last_frame: 0.0,
+            grpc_status: None,
             status: None,
-            body_bytes: 0,
-            timing: None,
-        }
-    }
-
-    pub(super) fn timing(base: Vec<Label>, at: &Moment) -> Self {
-        let timing = Timing {
-            _in_flight: InFlight::enter(gauge!(REQUESTS_IN_FLIGHT, base.clone())),
-            start: at.instant(),
-            kind: Kind::Unary,
+            kind: if is_call { Kind::Grpc } else { Kind::Unary },
+            to_head: request.method == Method::HEAD,
+            has_room: true,
         };
-        Self {
-            base,
-            status: None,
-            body_bytes: 0,
-            timing: Some(timing),
+        observer.count_if_overflow();
+        observer
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.start).as_secs_f64()
+    }
+
+    /// Where to record what happens at this instant.
+    fn set(&mut self, at: Instant) -> &Set {
+        let set = self.now.as_ref().unwrap_or(&self.begun.0);
+        if !set.is_current(at) {
+            let renewed = set.renewed(at);
+            self.turn_to(renewed);
+        }
+        self.now.as_ref().unwrap_or(&self.begun.0)
+    }
+
+    /// Where to record an exchange with these labels from its response.
+    fn answered(&mut self, head: Option<&ResponseHead<'_>>, at: Instant) {
+        let begun = &self.begun.0;
+        if begun.settings().response_labels.is_empty() {
+            return;
+        }
+        let set = begun.other(at, |settings, key| {
+            settings.write_response(key, begun.key(), head);
+        });
+        self.turn_to(set);
+    }
+
+    #[cold]
+    fn turn_to(&mut self, set: Arc<Set>) {
+        self.now = Some(set);
+        self.count_if_overflow();
+    }
+
+    fn count_if_overflow(&mut self) {
+        let set = self.now.as_ref().unwrap_or(&self.begun.0);
+        if self.has_room && set.key().is_overflow() {
+            set.on_overflow();
+            self.has_room = false;
         }
     }
 
-    fn final_status_label(&self, outcome: Outcome) -> Label {
-        match (self.status, outcome) {
-            (Some(status), _) => status_label(status),
-            (None, Outcome::Cancelled) => Label::from_static_parts("status", CLIENT_CLOSED_REQUEST),
-            (None, _) => Label::from_static_parts("status", INTERNAL_SERVER_ERROR),
+    // Out of line, so that the path of a frame that nobody looks at stays short.
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self, bytes: u64, at: &Moment) {
+        let at = at.instant();
+        let (seconds, kind) = (self.seconds(at), self.kind);
+        let frames = &mut self.frames;
+        let gap = seconds - self.last_frame;
+        let is_first_byte = frames.await_first_byte && bytes > 0;
+        let is_first_frame = !frames.have_begun;
+        frames.await_first_byte &= !is_first_byte;
+        frames.have_begun = true;
+        self.last_frame = seconds;
+
+        let set = self.set(at);
+        let (live_bytes, frame_gaps) = (set.settings().live_bytes, set.settings().frame_gaps);
+        if is_first_byte {
+            set.on_first_byte(kind, seconds);
+        }
+        if live_bytes {
+            set.on_live_bytes(bytes);
+        }
+        if frame_gaps && !is_first_frame {
+            set.on_frame_gap(kind, gap);
+        }
+        self.frames.are_looked_at = self.frames.await_first_byte || live_bytes || frame_gaps;
+    }
+
+    fn end_call(&mut self, call: &Set, end: &End, at: Instant) {
+        let code = GrpcCode::of(self.grpc_status, end.status, end.outcome);
+        // Any client can name any method. One that the service answers as a call, it knows.
+        let is_answered = end.status.is_some() && end.kind == Kind::Grpc;
+        let is_known = call.is_held() || is_answered;
+        let found = if !is_known || code == GrpcCode::UNIMPLEMENTED {
+            Some(call.other(at, |settings, key| {
+                settings.write_call(key, self.begun.0.key(), None);
+            }))
+        } else if call.is_held() && call.is_current(at) {
+            None
+        } else {
+            Some(call.renewed(at))
+        };
+        let call = found.as_deref().unwrap_or(call);
+        call.on_call(code, end.seconds);
+        if self.has_room && call.key().is_overflow() {
+            call.on_overflow();
         }
     }
 }
 
-fn status_label(status: StatusCode) -> Label {
-    Label::new("status", status.as_str().to_owned())
-}
-
-/// The base labels and more of them.
-fn with<const N: usize>(base: &[Label], more: [Label; N]) -> Vec<Label> {
-    base.iter().cloned().chain(more).collect()
-}
-
-impl Timing {
-    fn seconds(&self, at: &Moment) -> f64 {
-        at.instant()
-            .saturating_duration_since(self.start)
-            .as_secs_f64()
-    }
-
-    fn labels(&self, base: &[Label]) -> Vec<Label> {
-        with(base, [Label::from_static_parts("kind", self.kind.as_str())])
-    }
+/// The length that the request announces: its `content-length` (RFC 9110 §8.6), else what its
+/// body says.
+fn announced(request: &RequestHead<'_>) -> Option<u64> {
+    let field = request.headers.get(&CONTENT_LENGTH).and_then(decimal);
+    field.or_else(|| request.body_size.exact())
 }
 
 impl Observer for MetricsObserver {
     fn on_response(&mut self, head: &ResponseHead<'_>, at: &Moment) {
+        let at = at.instant();
+        // The labels first: if one of them panics, the head is lost, and there was none.
+        self.answered(Some(head), at);
         self.status = Some(head.status);
-        let status = status_label(head.status);
-        counter!(REQUESTS_TOTAL, with(&self.base, [status])).increment(1);
-        if let Some(timing) = &mut self.timing {
-            timing.kind = Kind::of(head);
-            histogram!(RESPONSE_HEAD_SECONDS, timing.labels(&self.base)).record(timing.seconds(at));
+        self.kind = Kind::of(head, self.to_head);
+        if self.call.is_some() {
+            self.grpc_status = GrpcStatus::from_fields(head.headers);
         }
+
+        let (kind, seconds) = (self.kind, self.seconds(at));
+        let set = self.set(at);
+        set.on_response(head.status, kind, seconds);
+        let settings = set.settings();
+        let first_byte =
+            settings.style == Style::Prometheus && matches!(kind, Kind::Stream | Kind::Grpc);
+        let always = settings.live_bytes || settings.frame_gaps;
+        self.frames.await_first_byte = first_byte;
+        self.frames.are_looked_at = first_byte || always;
     }
 
     #[inline]
-    fn on_data<D: Buf>(&mut self, data: &D, _: &Moment) {
-        self.body_bytes = self.body_bytes.saturating_add(data.remaining() as u64);
+    fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
+        let bytes = data.remaining() as u64;
+        self.response_bytes = self.response_bytes.wrapping_add(bytes);
+        if self.frames.are_looked_at {
+            self.look(bytes, at);
+        }
     }
 
-    fn on_end(self, outcome: Outcome, at: &Moment) {
-        let status = self.final_status_label(outcome);
-        let had_head = self.status.is_some();
-        if !had_head {
-            counter!(REQUESTS_TOTAL, with(&self.base, [status.clone()])).increment(1);
+    fn on_trailers(&mut self, trailers: &HeaderMap, _: &Moment) {
+        if self.call.is_some() {
+            self.grpc_status = GrpcStatus::from_fields(trailers).or(self.grpc_status);
         }
-        if let Some(timing) = &self.timing {
-            let outcome = Label::from_static_parts("outcome", outcome.as_str());
-            let by_kind = timing.labels(&self.base);
-            counter!(RESPONSES_ENDED_TOTAL, with(&self.base, [status, outcome])).increment(1);
-            histogram!(REQUEST_DURATION_SECONDS, by_kind.clone()).record(timing.seconds(at));
-            if had_head {
-                #[allow(
-                    clippy::cast_precision_loss,
-                    reason = "the facade's histograms take `f64`"
-                )]
-                histogram!(RESPONSE_BODY_BYTES, by_kind).record(self.body_bytes as f64);
-            }
+    }
+
+    fn on_end(mut self, outcome: Outcome, at: &Moment) {
+        // Handles may be out of date by now, though they were not when the last thing happened.
+        let (now, at) = (at.told(), at.instant());
+        if self.status.is_none() {
+            self.answered(None, now);
+        }
+        let end = End {
+            status: self.status,
+            kind: self.kind,
+            outcome,
+            seconds: self.seconds(at),
+            request_bytes: self.request_bytes.map(|bytes| bytes.get() - 1),
+            response_bytes: self.response_bytes,
+        };
+        self.set(now).on_end(&end);
+        if let Some(call) = self.call.take() {
+            self.end_call(&call, &end, now);
         }
     }
 }
 
-/// Up by one as long as it lives.
-#[derive(Debug)]
-struct InFlight(Gauge);
+impl fmt::Debug for MetricsObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsObserver")
+            .field("kind", &self.kind)
+            .field("status", &self.status)
+            .field("response_bytes", &self.response_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// In the gauge as long as it lives: in the very one that went up, whatever happens to the set.
+struct InFlight(Arc<Set>);
 
 impl InFlight {
-    fn enter(gauge: Gauge) -> Self {
-        gauge.increment(1.0);
-        Self(gauge)
+    fn enter(set: Arc<Set>) -> Self {
+        if let Some(gauge) = set.in_flight() {
+            gauge.increment(1.0);
+        }
+        Self(set)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        if let Some(gauge) = self.0.in_flight() {
+            gauge.decrement(1.0);
+        }
     }
 }

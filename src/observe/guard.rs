@@ -37,7 +37,8 @@ enum Progress {
     Tunnelled,
 }
 
-/// The greatest length that is told from an endless one: eight exbibytes.
+/// The greatest length that is told from an endless one: eight exbibytes. That a body without a
+/// length hands over as much, and is then taken for one that had it, takes a body that lies.
 const LONGEST: u64 = u64::MAX / 2;
 
 /// The one thing that matters about the request once it is gone.

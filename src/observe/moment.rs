@@ -15,28 +15,53 @@ use std::{cell::Cell, time::Instant};
 /// assert_eq!(at.instant(), first);
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Moment(Cell<Option<Instant>>);
+pub struct Moment {
+    instant: Cell<Option<Instant>>,
+    /// Whether it may be long past when it is told.
+    #[cfg(feature = "metrics")]
+    is_past: bool,
+}
 
 impl Moment {
     /// A moment whose clock is not read yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Cell::new(None))
+        Self {
+            instant: Cell::new(None),
+            #[cfg(feature = "metrics")]
+            is_past: false,
+        }
     }
 
     /// The instant of the event: the clock's reading at the first call, the same ever after.
     #[inline]
     pub fn instant(&self) -> Instant {
-        self.0.get().unwrap_or_else(|| {
+        self.instant.get().unwrap_or_else(|| {
             let now = Instant::now();
-            self.0.set(Some(now));
+            self.instant.set(Some(now));
             now
         })
     }
+
+    /// When it is told: that is later for a body that was kept for a while after its end.
+    #[cfg(feature = "metrics")]
+    #[inline]
+    pub(crate) fn told(&self) -> Instant {
+        if self.is_past {
+            Instant::now()
+        } else {
+            self.instant()
+        }
+    }
 }
 
+/// A moment in the past.
 impl From<Instant> for Moment {
     fn from(instant: Instant) -> Self {
-        Self(Cell::new(Some(instant)))
+        Self {
+            instant: Cell::new(Some(instant)),
+            #[cfg(feature = "metrics")]
+            is_past: true,
+        }
     }
 }

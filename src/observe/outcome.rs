@@ -40,6 +40,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How many there are.
+    #[cfg(feature = "metrics")]
+    pub(crate) const COUNT: usize = 7;
+
     /// The outcome as a label value: lower case, words joined by `_`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

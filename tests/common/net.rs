@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
     join,
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinError, JoinSet},
     time::timeout,
 };
 use tower::Service;
@@ -108,6 +108,11 @@ impl Server {
     pub(crate) async fn closed(self) {
         soon(self.0.done()).await;
     }
+
+    /// The same, but for services that panic: gives back how many tasks ended so.
+    pub(crate) async fn panics(self) -> usize {
+        soon(self.0.panics()).await
+    }
 }
 
 /// One connection's client side. If dropped, the connection is cut.
@@ -155,6 +160,20 @@ impl Client {
                 soon(sender.ready()).await?;
                 soon(sender.send_request(request)).await
             }
+        }
+    }
+}
+
+impl Client {
+    /// Another one on the same connection, which ends with the first one. HTTP/1 carries one
+    /// exchange at a time: there is none.
+    pub(crate) fn beside(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::H1(_) => None,
+            Sender::H2(sender) => Some(Self {
+                sender: Sender::H2(sender.clone()),
+                tasks: Tasks::default(),
+            }),
         }
     }
 }
@@ -338,11 +357,23 @@ struct Tasks(Arc<Mutex<JoinSet<()>>>);
 impl Tasks {
     /// Waits until none is left. A panic in one of them goes on here.
     async fn done(&self) {
-        // A task that spawns another is still there itself, so none left means none to come.
-        let next = || poll_fn(|cx| self.0.lock().unwrap().poll_join_next(cx));
-        while let Some(task) = next().await {
+        while let Some(task) = self.next().await {
             task.unwrap();
         }
+    }
+
+    /// Waits until none is left, and counts those that panicked.
+    async fn panics(&self) -> usize {
+        let mut panics = 0;
+        while let Some(task) = self.next().await {
+            panics += usize::from(task.is_err_and(|error| error.is_panic()));
+        }
+        panics
+    }
+
+    /// A task that spawns another is still there itself, so none left means none to come.
+    async fn next(&self) -> Option<Result<(), JoinError>> {
+        poll_fn(|cx| self.0.lock().unwrap().poll_join_next(cx)).await
     }
 
     fn abort(&self) {
