@@ -13,11 +13,15 @@
 
 mod audit;
 mod gateway;
+mod observability;
 mod process;
 mod small;
 mod wire;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,4 +29,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn soon<T>(what: &str, awaited: impl Future<Output = T>) -> T {
     let came = tokio::time::timeout(PATIENCE, awaited).await;
     came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// Asks again until it comes, or fails with what it was told last.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(it) => return it,
+            Err(last) if start.elapsed() > 3 * PATIENCE => {
+                panic!("waited in vain for {what}: {last}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }

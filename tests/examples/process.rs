@@ -23,15 +23,21 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(example: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(built(example))
+        let mut command = Command::new(built(example));
+        command
             .args(arguments)
             .env("NO_COLOR", "1")
-            .env_remove("RUST_LOG")
+            .env_remove("RUST_LOG");
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (sender, lines) = mpsc::unbounded_channel();
         collect(child.stdout.take().unwrap(), sender.clone());
         collect(child.stderr.take().unwrap(), sender);
