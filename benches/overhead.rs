@@ -1,314 +1,170 @@
-//! What each layer costs over the bare service: `cargo bench --all-features --bench overhead`.
+//! What each layer costs over the bare service, in time: `cargo bench --all-features --bench overhead`.
 //!
-//! Time is the least of many rounds, all in one run; instructions are counted under valgrind, if
-//! it is there. Per request: one frame of 64 bytes, of known size. Per frame: the difference that
-//! 10,000 more frames make.
+//! Each layer is driven directly, over the same scripted service, into real exporters. A request
+//! is answered with one frame of 64 bytes, of known size; what a frame costs is what 10,000 more
+//! of them do. There are several rounds over all rows, so that whatever else the machine does hits
+//! all alike, and the table has the *least* of all samples (each the mean of a few milliseconds):
+//! noise only ever adds. Criterion's own lines tell medians and spread.
+//!
+//! There is no router, so those that look for axum's `MatchedPath` find none, and have one label
+//! less to carry than they would in use.
+//!
+//! Counts that no noise can blur: `instructions.rs`.
 #![allow(clippy::print_stdout, reason = "it is a report")]
 #![allow(clippy::expect_used, reason = "it fails by a panic")]
 
+mod common;
+
 use std::{
-    convert::Infallible,
-    env,
-    future::{Future, Ready, ready},
-    hint::black_box,
-    pin::{Pin, pin},
-    process::Command,
-    task::{Context, Poll, Waker},
-    time::Instant,
+    cell::Cell,
+    time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
-use http::{HeaderName, HeaderValue, Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::Empty;
-use metrics_exporter_prometheus::PrometheusBuilder;
-use tower::{Layer, Service, layer::util::Identity, util::MapResponseLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
-use tower_passthrough::{
-    RequestHead,
-    capture::{CaptureLayer, Summary},
-    headers::{HeadersLayer, ResponseRule},
-    metrics::MetricsLayer,
-    observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome},
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measurement::WallTime};
+
+use crate::common::{
+    Load,
+    exporters::Exporters,
+    rows::{Kind, Row, rows},
+    table::{publish, table},
 };
 
-type Drive = fn(Load);
+const ROUNDS: usize = 5;
+const FRAMES: u32 = 10_000;
+/// So many requests are timed between two drains of the exporters.
+const BATCH: u64 = 10_000;
 
-const LAYERS: [(&str, Drive); 12] = [
-    ("bare", |load| load.drive(&Identity::new())),
-    ("unwatched", |load| load.drive(&ObserveLayer::new(Nothing))),
-    ("observer that counts", |load| {
-        load.drive(&ObserveLayer::new(Count(0)));
-    }),
-    ("capture", |load| load.drive(&capture())),
-    ("headers, three", |load| load.drive(&three_headers())),
-    ("map_response, three headers", |load| {
-        load.drive(&MapResponseLayer::new(|mut response: Response<Frames>| {
-            for name in ["x-a", "x-b", "x-c"].map(HeaderName::from_static) {
-                response
-                    .headers_mut()
-                    .insert(name, HeaderValue::from_static("1"));
-            }
-            response
-        }));
-    }),
-    ("tower-http, one header", |load| {
-        load.drive(&their_header("x-a"));
-    }),
-    ("tower-http, three headers", |load| {
-        load.drive(&(
-            their_header("x-a"),
-            their_header("x-b"),
-            their_header("x-c"),
-        ));
-    }),
-    ("headers, sse, skipped", |load| {
-        load.drive(&HeadersLayer::sse());
-    }),
-    ("metrics", |load| load.drive(&metrics())),
-    ("metrics and capture", |load| {
-        load.drive(&ObserveLayer::new((metrics(), capture())));
-    }),
-    ("all", |load| {
-        load.drive(&(three_headers(), (metrics(), capture())));
-    }),
-];
+/// The least nanoseconds of one iteration.
+struct Least(Cell<f64>);
 
-fn capture() -> CaptureLayer<impl Fn(&Summary) + Copy + Send + 'static> {
-    CaptureLayer::new(|summary: &Summary| {
-        black_box(summary);
-    })
-}
+impl Least {
+    fn new() -> Self {
+        Self(Cell::new(f64::INFINITY))
+    }
 
-fn metrics() -> MetricsLayer {
-    MetricsLayer::builder()
-        .service("bench")
-        .hosts(["api.example"])
-        .path(|_| "/".into())
-        .build()
-        .expect("valid settings")
-}
-
-fn three_headers() -> HeadersLayer {
-    HeadersLayer::builder()
-        .response(ResponseRule::insert("x-a", HeaderValue::from_static("1")))
-        .response(ResponseRule::insert("x-b", "2"))
-        .response(ResponseRule::insert("x-c", "3"))
-        .build()
-        .expect("valid rules")
-}
-
-fn their_header(name: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::overriding(HeaderName::from_static(name), HeaderValue::from_static("1"))
-}
-
-/// How much to do.
-#[derive(Clone, Copy)]
-struct Load {
-    requests: usize,
-    frames: usize,
-}
-
-impl Load {
-    fn drive<L, B>(self, layer: &L)
-    where
-        L: Layer<Answer>,
-        L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Infallible>,
-        B: Body<Error = Infallible>,
-    {
-        let mut service = layer.layer(Answer(self.frames));
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..self.requests {
-            let request = black_box(Request::new(Empty::new()));
-            let Poll::Ready(Ok(response)) = pin!(service.call(request)).poll(&mut cx) else {
-                return;
-            };
-            let mut body = pin!(black_box(response).into_body());
-            while !body.is_end_stream() {
-                let _ = black_box(body.as_mut().poll_frame(&mut cx));
-            }
+    fn add(&self, took: Duration, iterations: u64) {
+        // What is shorter was to warm up, or to guess how many iterations make a sample.
+        if took > Duration::from_millis(1) {
+            #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
+            let nanos = took.as_secs_f64() * 1e9 / iterations as f64;
+            self.0.set(self.0.get().min(nanos));
         }
     }
 }
 
-#[derive(Clone)]
-struct Answer(usize);
-
-impl Service<Request<Empty<Bytes>>> for Answer {
-    type Response = Response<Frames>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Frames>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
-        ready(Ok(Response::new(Frames(self.0))))
-    }
+/// One row, and what it took.
+struct Measured {
+    row: Row,
+    request: Least,
+    stream: Least,
 }
 
-struct Frames(usize);
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.checked_sub(1).map(|left| {
-            self.0 = left;
-            Ok(Frame::data(Bytes::from_static(&[b'x'; 64])))
-        }))
+impl Measured {
+    fn sample(&self, group: &mut BenchmarkGroup<'_, WallTime>, exporters: &Exporters) {
+        for (what, frames, least) in [
+            ("request", 1, &self.request),
+            ("stream", u64::from(FRAMES) + 1, &self.stream),
+        ] {
+            let mut sample = |requests| {
+                let took = time(exporters, &self.row, requests, frames);
+                least.add(took, requests);
+                took
+            };
+            group.bench_function(BenchmarkId::new(self.row.name, what), |bencher| {
+                bencher.iter_custom(&mut sample);
+            });
+        }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0 as u64 * 64)
+    fn ns_per_request(&self) -> f64 {
+        self.request.0.get()
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.0 == 0
-    }
-}
-
-#[derive(Clone)]
-struct Nothing;
-
-impl MakeObserver for Nothing {
-    type Observer = Count;
-
-    fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Count> {
-        black_box(None)
-    }
-}
-
-#[derive(Clone)]
-struct Count(u64);
-
-impl MakeObserver for Count {
-    type Observer = Self;
-
-    fn observe(&self, _: &RequestHead<'_>, _: &Moment) -> Option<Self> {
-        Some(self.clone())
-    }
-}
-
-impl Observer for Count {
-    fn on_data<D: Buf>(&mut self, data: &D, _: &Moment) {
-        self.0 += data.remaining() as u64;
+    fn ns_per_frame(&self) -> f64 {
+        (self.stream.0.get() - self.ns_per_request()) / f64::from(FRAMES)
     }
 
-    fn on_end(self, _: Outcome, _: &Moment) {
-        black_box(self.0);
+    /// False if it was left out on the command line.
+    fn is_known(&self) -> bool {
+        self.ns_per_request().is_finite() && self.ns_per_frame().is_finite()
     }
-}
-
-const REQUESTS: usize = 1_000;
-const FRAMES: usize = 10_000;
-
-/// Nanoseconds of this load: the least of many rounds.
-fn nanos(drive: Drive, load: Load) -> f64 {
-    let round = || {
-        let start = Instant::now();
-        drive(load);
-        start.elapsed().as_secs_f64() * 1e9
-    };
-    (0..200).map(|_| round()).fold(f64::INFINITY, f64::min)
-}
-
-/// Instructions of this load, as valgrind counts them; `None` if it cannot be run.
-fn instructions(name: &str, load: Load) -> Option<f64> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        // Setting up is left out: the recorder's clock calibrates itself against real time.
-        .args(["--collect-atstart=no", "--toggle-collect=*counted*"])
-        .arg(env::current_exe().ok()?)
-        .args([
-            "--drive",
-            name,
-            &load.requests.to_string(),
-            &load.frames.to_string(),
-        ])
-        .output()
-        .ok()?;
-    let report = String::from_utf8(output.stderr).ok()?;
-    report
-        .lines()
-        .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
-}
-
-/// What valgrind looks at.
-#[inline(never)]
-fn counted(drive: Drive, load: Load) {
-    drive(load);
-}
-
-/// What one request and one frame cost, given what a load costs.
-#[allow(clippy::cast_precision_loss, reason = "small numbers")]
-fn costs(mut of: impl FnMut(Load) -> Option<f64>) -> Option<(f64, f64)> {
-    let one = of(Load {
-        requests: REQUESTS,
-        frames: 1,
-    })?;
-    let two = of(Load {
-        requests: 2 * REQUESTS,
-        frames: 1,
-    })?;
-    let long = of(Load {
-        requests: 1,
-        frames: FRAMES,
-    })?;
-    let longer = of(Load {
-        requests: 1,
-        frames: 2 * FRAMES,
-    })?;
-    Some((
-        (two - one) / REQUESTS as f64,
-        (longer - long) / FRAMES as f64,
-    ))
 }
 
 fn main() {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets(&[0.001, 0.01, 0.1, 1.0, 10.0])
-        .expect("there are buckets")
-        .install_recorder()
-        .expect("the first recorder");
-    let arguments: Vec<_> = env::args().collect();
-    if let [_, flag, name, requests, frames] = &arguments[..] {
-        if flag == "--drive" {
-            let load = Load {
-                requests: requests.parse().expect("a number of requests"),
-                frames: frames.parse().expect("a number of frames"),
-            };
-            let (_, drive) = LAYERS.iter().find(|(it, _)| it == name).expect("a layer");
-            return counted(*drive, load);
+    let exporters = Exporters::install();
+    let measured: Vec<_> = rows(&exporters)
+        .into_iter()
+        .map(|row| Measured {
+            row,
+            request: Least::new(),
+            stream: Least::new(),
+        })
+        .collect();
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400))
+        .configure_from_args();
+    for round in 1..=ROUNDS {
+        let mut group = criterion.benchmark_group(format!("round {round}"));
+        group.sampling_mode(SamplingMode::Flat);
+        for it in &measured {
+            it.sample(&mut group, &exporters);
         }
     }
-
-    println!("| over the bare service | ns/request | ns/frame | instr/request | instr/frame |");
-    println!("|---|---|---|---|---|");
-    let mut bare = None;
-    for (name, drive) in LAYERS {
-        let time = costs(|load| {
-            recorder.run_upkeep();
-            Some(nanos(drive, load))
-        });
-        let count = costs(|load| instructions(name, load));
-        let (bare_time, bare_count) = *bare.get_or_insert((time, count));
-        let over = |costs: Option<(f64, f64)>, bare: Option<(f64, f64)>| match (costs, bare) {
-            (Some(costs), Some(bare)) => (
-                format!("{:.1}", costs.0 - bare.0),
-                format!("{:.2}", costs.1 - bare.1),
-            ),
-            _ => ("no valgrind".to_owned(), "no valgrind".to_owned()),
-        };
-        let (time, count) = (over(time, bare_time), over(count, bare_count));
-        println!(
-            "| {name} | {} | {} | {} | {} |",
-            time.0, time.1, count.0, count.1
-        );
+    criterion.final_summary();
+    if measured.iter().all(Measured::is_known) {
+        publish("overhead", &report(&measured));
     }
+}
+
+/// How long so many requests take, without what the exporters do from time to time.
+fn time(exporters: &Exporters, row: &Row, requests: u64, frames: u64) -> Duration {
+    let mut left = requests;
+    let mut total = Duration::ZERO;
+    while left > 0 {
+        let requests = left.min(BATCH);
+        left -= requests;
+        exporters.drain();
+        let start = Instant::now();
+        (row.drive)(Load { requests, frames });
+        total += start.elapsed();
+    }
+    total
+}
+
+fn report(measured: &[Measured]) -> String {
+    let bare = &measured[0];
+    let over_bare = |it: &Measured| it.ns_per_request() - bare.ns_per_request();
+    let cheapest_of_theirs = measured
+        .iter()
+        .filter(|it| it.row.kind == Kind::TheirMetrics)
+        .map(over_bare)
+        .fold(f64::INFINITY, f64::min);
+    let line = |it: &Measured| {
+        let (request, frame) = (it.ns_per_request(), it.ns_per_frame());
+        let share = match it.row.kind {
+            Kind::OurMetrics | Kind::TheirMetrics => {
+                format!("{:.2}", over_bare(it) / cheapest_of_theirs)
+            }
+            Kind::Bare | Kind::Ours | Kind::Theirs => String::new(),
+        };
+        vec![
+            it.row.name.to_owned(),
+            it.row.over_bare(request, bare.ns_per_request(), 0),
+            format!("{:.1}", request / bare.ns_per_request()),
+            it.row.over_bare(frame, bare.ns_per_frame(), 1),
+            format!("{:.1}", frame / bare.ns_per_frame()),
+            share,
+        ]
+    };
+    let header = [
+        "layer",
+        "ns/request",
+        "× bare",
+        "ns/frame",
+        "× bare",
+        "of the cheapest published metrics layer",
+    ];
+    table(&header, measured.iter().map(line))
 }
