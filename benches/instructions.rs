@@ -4,8 +4,8 @@
 //! Everything is counted by callgrind in one run of this very program, over the same rows and the
 //! same loads as in `overhead.rs`. An allocation is a call of the C library's allocator.
 //!
-//! With `-- --check` it fails if one of our layers costs more than the README says. What costs much
-//! less is told too: the README should then be tightened, by `UPDATE_README=1` in the environment.
+//! With `-- --check` it fails if one of our layers costs more than the README says; or less, lest
+//! the README become a bar that nothing can miss. `UPDATE_README=1` in the environment writes it anew.
 //!
 //! The counts repeat from run to run, but are of one compiler, one C library and one `Cargo.lock`.
 //! If an update of these moves them, the other rows have moved too.
@@ -38,7 +38,7 @@ const HEADER: [&str; 5] = [
 /// The columns of the table but the first.
 type Costs = [f64; 4];
 const DIGITS: [usize; 4] = [0, 1, 1, 0];
-/// What a cost may be above the published one: this share of it, and this much. Builds differ a
+/// What a cost may be off the published one: by this share of it, and by this much. Builds differ a
 /// little in their instructions, and the exporter allocates for every 512 samples.
 const TOLERANCE: [(f64, f64); 4] = [(0.03, 10.0), (0.03, 0.5), (0.0, 0.1), (0.0, 0.0)];
 
