@@ -1,7 +1,7 @@
 //! The keys under which label sets are held: written from requests and responses, and read back
 //! when a set is made.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 use metrics::{Label, SharedString};
 
@@ -40,6 +40,18 @@ struct KeyHead {
     scheme: u8,
     version: u8,
     host: u16,
+}
+
+impl KeyHead {
+    const fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            method: 0,
+            scheme: 0,
+            version: 0,
+            host: 0,
+        }
+    }
 }
 
 impl Key {
@@ -141,13 +153,7 @@ impl Key {
 impl Settings {
     /// The key of a request's base labels.
     pub(super) fn write_request(&self, key: &mut Key, request: &RequestHead<'_>) {
-        let mut head = KeyHead {
-            scope: Scope::Request,
-            method: 0,
-            scheme: 0,
-            version: 0,
-            host: 0,
-        };
+        let mut head = KeyHead::new(Scope::Request);
         if self.style != Style::OnlyRequests {
             head.method = labels::method(request.method);
         }
@@ -190,10 +196,7 @@ impl Settings {
     /// The key of a call of the gRPC method at this path; if there is none, of any other.
     pub(super) fn write_call(&self, key: &mut Key, base: &Key, path: Option<&str>) {
         if self.style == Style::OpenTelemetry {
-            key.begin(KeyHead {
-                scope: Scope::Call,
-                ..Key::default().head()
-            });
+            key.begin(KeyHead::new(Scope::Call));
             key.push(path.map_or("_OTHER", |path| path.strip_prefix('/').unwrap_or(path)));
         } else if key.begin_with(Scope::Call, base) {
             let (service, method) = path.map_or((OTHER, OTHER), labels::grpc_names);
@@ -204,50 +207,52 @@ impl Settings {
 
     /// The labels that a key stands for, `service` among them.
     pub(super) fn labels(&self, key: &Key) -> Vec<Label> {
-        let mut labels: Vec<_> = self.service_label().collect();
-        let mut tell = |name: SharedString, value: &[u8]| {
-            let value = if key.is_overflow() {
-                OTHER.as_bytes()
-            } else {
-                value
-            };
-            if value != [Key::ABSENT] {
-                let value = String::from_utf8_lossy(value).into_owned();
-                labels.push(Label::new(name, value));
-            }
-        };
+        let head = key.head();
+        // A key without room has no values, and all of them are the same.
+        let values = key.values().chain(iter::repeat(&[][..]));
+        let told = self
+            .listed(head)
+            .into_iter()
+            .chain(self.names(head.scope).into_iter().zip(values))
+            .filter(|(_, value)| *value != [Key::ABSENT])
+            .map(|(name, value)| {
+                let value = if key.is_overflow() {
+                    OTHER.into()
+                } else {
+                    String::from_utf8_lossy(value)
+                };
+                Label::new(name, value.into_owned())
+            });
+        self.service_label().chain(told).collect()
+    }
 
-        let KeyHead {
-            scope,
-            method,
-            scheme,
-            version,
-            host,
-        } = key.head();
-        let is_call = scope == Scope::Call && self.style == Style::OpenTelemetry;
-        let mut listed = |name: &'static str, values: &[&str], place: u8| {
+    /// The names and values of a key's head.
+    fn listed(&self, head: KeyHead) -> Vec<(SharedString, &[u8])> {
+        let value = |values: &[&'static str], place: u8| {
             let value = values.get(usize::from(place)).unwrap_or(&OTHER);
-            tell(SharedString::const_str(name), value.as_bytes());
+            value.as_bytes()
         };
-        match self.style {
-            Style::OpenTelemetry if !is_call => {
-                listed("http.request.method", &labels::METHODS, method);
-                listed("url.scheme", &labels::SCHEMES, scheme);
-                listed("network.protocol.version", &labels::VERSIONS, version);
-            }
-            Style::Prometheus => listed("method", &labels::METHODS, method),
-            Style::OpenTelemetry | Style::OnlyRequests => {}
-        }
-        if let (Some(hosts), false) = (&self.hosts, is_call) {
-            let host = hosts.get(usize::from(host)).map_or(OTHER, |host| host);
-            let name = self.name_of("host", "server.address");
-            tell(name, host.as_bytes());
-        }
-        let mut values = key.values();
-        for name in self.names(scope) {
-            tell(name, values.next().unwrap_or_default());
-        }
-        labels
+        let method = value(&labels::METHODS, head.method);
+        let scheme = value(&labels::SCHEMES, head.scheme);
+        let version = value(&labels::VERSIONS, head.version);
+        let told = match (self.style, head.scope) {
+            (Style::OpenTelemetry, Scope::Call) => return Vec::new(),
+            (Style::OpenTelemetry, _) => &[
+                ("http.request.method", method),
+                ("url.scheme", scheme),
+                ("network.protocol.version", version),
+            ][..],
+            (Style::Prometheus, _) => &[("method", method)],
+            (Style::OnlyRequests, _) => &[],
+        };
+        let told = told
+            .iter()
+            .map(|(name, value)| (SharedString::const_str(name), *value));
+        let host = self.hosts.iter().map(|hosts| {
+            let host = hosts.get(usize::from(head.host)).map_or(OTHER, |host| host);
+            (self.name_of("host", "server.address"), host.as_bytes())
+        });
+        told.chain(host).collect()
     }
 
     /// The names of the values after a key's head, in the order in which they are written.
