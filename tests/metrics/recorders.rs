@@ -4,7 +4,11 @@
 use std::{
     convert::Infallible,
     ptr,
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, sleep},
     time::Duration,
 };
@@ -13,7 +17,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Method, Request, Response};
 use http_body_util::Empty;
-use metrics::with_local_recorder;
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_util::MetricKindMask;
 use tower::{Layer, Service, service_fn};
@@ -341,4 +348,59 @@ fn a_finished_body_that_is_kept_for_long_ends_where_the_exporter_looks() {
     let ended = with(&[GET], [("status", "200"), ("outcome", "complete")]);
     let ended = series(RESPONSES_ENDED_TOTAL, &ended);
     assert_eq!(shown(&handle).remove(&ended).as_deref(), Some("1"));
+}
+
+/// Uses the layer that records to it while it is told what the metrics mean.
+struct UsesItsLayer {
+    layer: OnceLock<MetricsLayer>,
+    used: AtomicUsize,
+}
+
+impl UsesItsLayer {
+    fn is_described(&self) {
+        if self.used.fetch_add(1, Ordering::Relaxed) == 0 {
+            let layer = self.layer.get().unwrap();
+            drop(drive(layer, answering(answer(200, &[], []))));
+        }
+    }
+}
+
+impl Recorder for UsesItsLayer {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.is_described();
+    }
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.is_described();
+    }
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.is_described();
+    }
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn a_recorder_is_not_told_under_a_lock_what_the_metrics_mean() {
+    let recorder = Arc::new(UsesItsLayer {
+        layer: OnceLock::new(),
+        used: AtomicUsize::new(0),
+    });
+    let builder = MetricsLayer::builder().recorder(recorder.clone());
+    let layer = builder.build().unwrap();
+    assert!(recorder.layer.set(layer.clone()).is_ok());
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        drop(drive(&layer, answering(answer(200, &[], []))));
+        tell.send(()).unwrap();
+    });
+    let deadline = Duration::from_secs(20);
+    assert_eq!(told.recv_timeout(deadline), Ok(()), "it waits for itself");
+    assert_eq!(recorder.used.load(Ordering::Relaxed), 12, "once for each");
 }
