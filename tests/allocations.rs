@@ -317,7 +317,7 @@ fn metrics_of_calls_that_are_not_there_allocate_what_they_let_go() {
     let layer = gateway_metrics().build().unwrap();
     assert_eq!(of_third_call(&layer, 404), 13);
     let layer = gateway_metrics().opentelemetry().build().unwrap();
-    assert_eq!(of_third_call(&layer, 404), 7);
+    assert_eq!(of_third_call(&layer, 404), 6);
 }
 
 #[test]
