@@ -92,7 +92,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = Self::Upgrade as usize + 1;
 
     pub(super) fn of(head: &ResponseHead<'_>, to_head: bool) -> Self {
         let essence = media_type::essence(head.headers);
@@ -155,7 +155,7 @@ pub(super) fn grpc_names(path: &str) -> (&str, &str) {
 pub(super) struct GrpcCode(u8);
 
 impl GrpcCode {
-    pub(super) const COUNT: usize = 17;
+    pub(super) const COUNT: usize = GrpcStatus::NAMES.len();
     const CANCELLED: Self = Self(1);
     const UNKNOWN: Self = Self(2);
     const PERMISSION_DENIED: Self = Self(7);

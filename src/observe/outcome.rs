@@ -42,7 +42,7 @@ pub enum Outcome {
 impl Outcome {
     /// How many there are.
     #[cfg(feature = "metrics")]
-    pub(crate) const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = Self::Panicked as usize + 1;
 
     /// The outcome as a label value: lower case, words joined by `_`.
     #[must_use]
