@@ -16,6 +16,7 @@ use std::{error::Error, fmt};
 pub struct BuildError(String);
 
 impl BuildError {
+    #[allow(dead_code, reason = "not every set of features has something to build")]
     pub(crate) fn new(why: impl fmt::Display) -> Self {
         Self(why.to_string())
     }
@@ -28,3 +29,7 @@ impl fmt::Display for BuildError {
 }
 
 impl Error for BuildError {}
+
+/// The error of a body that has errors of its own beside those of the body in it.
+#[cfg(any(feature = "sse", feature = "timeout"))]
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;

@@ -78,7 +78,7 @@ pub struct ResponseHead<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
-    pub(crate) fn new<B: Body>(response: &'a Response<B>, to_connect: bool) -> Self {
+    pub(crate) fn new<B: Body>(response: &'a Response<B>, asked: Asked) -> Self {
         let status = response.status();
         Self {
             status,
@@ -86,16 +86,61 @@ impl<'a> ResponseHead<'a> {
             headers: response.headers(),
             extensions: response.extensions(),
             body_size: response.body().size_hint(),
-            tunnel: status == StatusCode::SWITCHING_PROTOCOLS
-                || (to_connect && status.is_success()),
+            tunnel: asked.is_tunnel(status),
         }
+    }
+}
+
+#[cfg(any(feature = "buffering", feature = "metrics", feature = "sse"))]
+impl ResponseHead<'_> {
+    /// Whether somebody was told how long the content is, or will be: a server makes a
+    /// `content-length` of an exact size.
+    pub(crate) fn has_length(&self) -> bool {
+        self.body_size.exact().is_some() || self.headers.contains_key(&http::header::CONTENT_LENGTH)
     }
 }
 
 /// The head of a response to a request that was not CONNECT.
 impl<'a, B: Body> From<&'a Response<B>> for ResponseHead<'a> {
     fn from(response: &'a Response<B>) -> Self {
-        Self::new(response, false)
+        Self::new(response, Asked::Other)
+    }
+}
+
+/// The one thing that matters about the request once it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Head,
+    Connect,
+    Other,
+}
+
+impl From<&Method> for Asked {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Asked {
+    /// RFC 9110 §6.4.1: the response to this, with this status, never has content, whatever body it
+    /// comes with. What follows a 2xx to CONNECT is no content either, but no end.
+    #[inline]
+    pub(crate) fn has_no_content(self, status: StatusCode) -> bool {
+        self == Self::Head
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+    }
+
+    /// Whether the connection stops speaking HTTP after a head with this status: 101 (RFC 9110
+    /// §15.2.2), or a 2xx to CONNECT (§9.3.6).
+    #[inline]
+    pub(crate) fn is_tunnel(self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || (self == Self::Connect && status.is_success())
     }
 }
 

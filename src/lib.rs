@@ -1,10 +1,13 @@
 //! Streaming-safe HTTP middleware for [tower]: metrics, status capture and header rules that never
-//! buffer, reframe or cut a response, and tell exactly once how each exchange ended.
+//! buffer, reframe or cut a response, and tell exactly once how each exchange ended; and what long
+//! streams need.
 //!
 //! ```text
-//! client ◀── server ◀─┬─ HeadersLayer ◀─┬─ MetricsLayer ◀─┬─ CaptureLayer ◀─┬─ your service
-//!                     │ the head only   │ watches         │ watches         │ SSE, gRPC, files,
-//!                     │                 │                 │                 │ WebSocket, CONNECT
+//! client ◀── server ◀─┬─ HeadersLayer ◀─┬─ MetricsLayer ◀─┬─ KeepAliveLayer ◀─┬─ your service
+//!                     │ BufferingLayer  │ CaptureLayer    │ DrainLayer        │ SSE, gRPC, files,
+//!                     │                 │ TapLayer        │ IdleTimeoutLayer  │ WebSocket, CONNECT
+//!                     │ the head only   │ watch           │ end a stream, or  │
+//!                     │                 │                 │ add to it         │
 //! ```
 //!
 //! | layer | what it does | feature |
@@ -14,8 +17,9 @@
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
-//! The three features are on by default; `full` is all there are. The feature `axum` labels metrics
-//! with the route that axum matched. The feature `conformance` adds
+//! These features are on by default; `full` is all there are. The feature `axum` labels metrics
+//! with the route that axum matched; `tokio` has the timer of tokio for the layers that wait. The
+//! feature `conformance` adds
 #![cfg_attr(feature = "conformance", doc = "[a kit](conformance) that tests")]
 #![cfg_attr(not(feature = "conformance"), doc = "a kit that tests")]
 //! whether any layer, yours or anyone's, is as safe for streams as these.
@@ -48,6 +52,8 @@
 //!
 //! # What is promised
 //!
+//! Of the layers that watch, of which the limit is one, and of those that touch heads only:
+//!
 //! - Each frame of the body is handed on at the very poll that yields it, from its own memory, and
 //!   so are trailers and errors. `size_hint` and `is_end_stream` are the inner body's at all times:
 //!   what is sent with a `content-length`, or with no body at all, stays so.
@@ -56,6 +62,9 @@
 //! - Bodies need not be `Send`, `'static`, `Unpin` or of `Bytes`. Nothing is boxed or buffered.
 //! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
 //!   [the table](observe#when-is-a-dropped-body-complete).
+//!
+//! Those that end streams or add to them (those of `wrap`) keep this of each response that they
+//! leave alone, and say what they change of the others.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
 //!
@@ -67,7 +76,6 @@
 pub mod capture;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(any(feature = "headers", feature = "metrics"))]
 mod error;
 mod grpc;
 mod head;
@@ -80,9 +88,8 @@ pub mod metrics;
 pub mod observe;
 mod unwind;
 
-#[cfg(any(feature = "headers", feature = "metrics"))]
-pub use self::error::BuildError;
 pub use self::{
+    error::BuildError,
     grpc::GrpcStatus,
     head::{RequestHead, ResponseHead},
 };
@@ -93,7 +100,11 @@ pub use self::{
     feature = "capture",
     feature = "conformance",
     feature = "headers",
-    feature = "metrics"
+    feature = "limit",
+    feature = "metrics",
+    feature = "sse",
+    feature = "timeout",
+    feature = "tokio"
 ))]
 #[doc = include_str!("../README.md")]
 struct Readme;

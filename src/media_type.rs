@@ -5,9 +5,10 @@ use http::{HeaderMap, header::CONTENT_TYPE};
 /// The type and subtype of a message's content, without parameters and the spaces around it.
 /// Their case means nothing: compare with `eq_ignore_ascii_case`.
 pub(crate) fn essence(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(&CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split_once(';').map_or(value, |(essence, _)| essence);
-    Some(essence.trim_matches([' ', '\t']))
+    let value = headers.get(&CONTENT_TYPE)?.as_bytes();
+    // Not all that may be in a parameter is text to us (RFC 9110 §5.6.4).
+    let essence = value.split(|byte| *byte == b';').next()?;
+    Some(std::str::from_utf8(essence).ok()?.trim_matches([' ', '\t']))
 }
 
 #[cfg(feature = "headers")]
@@ -30,16 +31,22 @@ pub(crate) fn is_essence(written: &str) -> bool {
 
 #[cfg(all(test, feature = "headers"))]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn parameters_case_and_spaces_do_not_matter() {
         let is_event_stream = |value: &str| {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            )]);
             is(&headers, "text/event-stream")
         };
         for value in [
             "text/event-stream",
+            "text/event-stream; x=\"ü\"",
             "Text/Event-Stream",
             "text/event-stream;charset=utf-8",
             " \ttext/event-stream \t; charset=utf-8; x=\"a;b\"",

@@ -49,7 +49,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -59,7 +59,7 @@ use self::rule::{Action, Checked, Value, content_type};
 pub use self::rule::{
     FixedValue, Name, OnRequest, OnResponse, RequestRule, ResponseRule, Rule, Stage,
 };
-use crate::{BuildError, RequestHead, ResponseHead};
+use crate::{BuildError, RequestHead, ResponseHead, head::Asked};
 
 /// Applies [rules](Rule) to the heads of requests and responses.
 ///
@@ -239,7 +239,7 @@ impl Rules {
         }))
     }
 
-    fn on_response<B: Body>(&self, response: &mut Response<B>, unmet: Unmet, to_connect: bool) {
+    fn on_response<B: Body>(&self, response: &mut Response<B>, unmet: Unmet, asked: Asked) {
         let mut unmet = unmet.0;
         for rule in &self.response {
             if rule.has_request_conditions() {
@@ -250,7 +250,7 @@ impl Rules {
                 }
             }
             rule.apply(response, Response::headers_mut, |response| {
-                ResponseHead::new(response, to_connect)
+                ResponseHead::new(response, asked)
             });
         }
     }
@@ -279,13 +279,13 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let unmet = self.rules.on_request(&mut request);
-        let to_connect = request.method() == Method::CONNECT;
+        let asked = Asked::from(request.method());
         let inner = self.inner.call(request);
         ResponseFuture {
             inner,
             rules: Arc::clone(&self.rules),
             unmet,
-            to_connect,
+            asked,
         }
     }
 }
@@ -298,7 +298,7 @@ pin_project! {
         inner: F,
         rules: Arc<Rules>,
         unmet: Unmet,
-        to_connect: bool,
+        asked: Asked,
     }
 }
 
@@ -313,8 +313,7 @@ where
         let this = self.project();
         let mut result = ready!(this.inner.poll(cx));
         if let Ok(response) = &mut result {
-            this.rules
-                .on_response(response, *this.unmet, *this.to_connect);
+            this.rules.on_response(response, *this.unmet, *this.asked);
         }
         Poll::Ready(result)
     }

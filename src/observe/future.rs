@@ -11,9 +11,10 @@ use pin_project_lite::pin_project;
 
 use super::{
     Moment, Observer, Outcome, ResponseBody,
-    guard::{Asked, Guard},
+    guard::Guard,
     tunnel::{self, Entrance},
 };
+use crate::head::Asked;
 
 pin_project! {
     /// The future of [`Observe`](super::Observe): carries the exchange from the call to the body.

@@ -6,11 +6,15 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{Moment, Observer, Outcome};
-use crate::{ResponseHead, head::decimal, unwind};
+use crate::{
+    ResponseHead,
+    head::{Asked, decimal},
+    unwind,
+};
 
 /// Owns an exchange's observer and alone decides when and how its exchange ends.
 ///
@@ -40,24 +44,6 @@ enum Progress {
 /// The greatest length that is told from an endless one: eight exbibytes. That a body without a
 /// length hands over as much, and is then taken for one that had it, takes a body that lies.
 const LONGEST: u64 = u64::MAX / 2;
-
-/// The one thing that matters about the request once it is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    Head,
-    Connect,
-    Other,
-}
-
-impl From<&Method> for Asked {
-    fn from(method: &Method) -> Self {
-        match *method {
-            Method::HEAD => Self::Head,
-            Method::CONNECT => Self::Connect,
-            _ => Self::Other,
-        }
-    }
-}
 
 impl<O: Observer> Guard<O> {
     pub(super) fn new(observer: Option<O>) -> Self {
@@ -100,14 +86,14 @@ impl<O: Observer> Guard<O> {
             return;
         };
         let at = Moment::new();
-        let head = ResponseHead::new(response, asked == Asked::Connect);
+        let head = ResponseHead::new(response, asked);
         observer.on_response(&head, &at);
 
         self.progress = if head.tunnel {
             Progress::Tunnelled
         } else if response.body().is_end_stream() {
             return self.end(Outcome::Complete, &at);
-        } else if asked == Asked::Head || has_no_content(head.status) {
+        } else if asked.has_no_content(head.status) {
             Progress::Settled(at.instant())
         } else {
             match announced(head.headers, &head.body_size) {
@@ -254,14 +240,6 @@ impl<O: Observer> Drop for ToldAtDrop<'_, O> {
             tell(observer, self.outcome, self.at);
         }
     }
-}
-
-/// RFC 9110 §6.4.1: these never have content, whatever body they come with.
-#[inline]
-fn has_no_content(status: StatusCode) -> bool {
-    status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
 }
 
 /// The length at which a server may stop polling: the head's `content-length` (RFC 9110 §8.6) or

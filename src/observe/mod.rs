@@ -146,6 +146,8 @@ mod outcome;
 mod service;
 mod tunnel;
 
+#[cfg(feature = "limit")]
+pub(crate) use self::service::watch;
 pub use self::{
     body::ResponseBody,
     future::ResponseFuture,

@@ -4,12 +4,8 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{
-    MakeObserver, Moment, ResponseBody, ResponseFuture,
-    guard::{Asked, Guard},
-    tunnel,
-};
-use crate::RequestHead;
+use super::{MakeObserver, Moment, Observer, ResponseBody, ResponseFuture, guard::Guard, tunnel};
+use crate::{RequestHead, head::Asked};
 
 /// A service whose exchanges are watched: the service of [`ObserveLayer`](super::ObserveLayer)
 /// and of every layer that only watches.
@@ -41,20 +37,37 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let observer = self
-            .make
-            .observe(&RequestHead::from(&request), &Moment::new());
-        let asked = Asked::from(request.method());
-        let entrance = observer
-            .is_some()
-            .then(|| tunnel::offer(&mut request))
-            .flatten();
-
-        let mut exchange = Guard::new(observer);
-        let armed = exchange.armed();
-        let future = self.inner.call(request);
-        armed.disarm();
-        ResponseFuture::new(future, exchange, asked, entrance)
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let make = &self.make;
+        watch(&mut self.inner, request, |request| {
+            make.observe(&RequestHead::from(request), &Moment::new())
+        })
     }
+}
+
+/// Calls `service`, and watches the exchange with the observer that `observe` gives, if any.
+///
+/// The request is moved here before anything is done with it: once more would be a copy of it.
+#[inline]
+pub(crate) fn watch<S, O, ReqBody>(
+    service: &mut S,
+    mut request: Request<ReqBody>,
+    observe: impl FnOnce(&Request<ReqBody>) -> Option<O>,
+) -> ResponseFuture<S::Future, O>
+where
+    S: Service<Request<ReqBody>>,
+    O: Observer,
+{
+    let observer = observe(&request);
+    let asked = Asked::from(request.method());
+    let entrance = observer
+        .is_some()
+        .then(|| tunnel::offer(&mut request))
+        .flatten();
+
+    let mut exchange = Guard::new(observer);
+    let armed = exchange.armed();
+    let future = service.call(request);
+    armed.disarm();
+    ResponseFuture::new(future, exchange, asked, entrance)
 }

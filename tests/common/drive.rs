@@ -69,6 +69,11 @@ impl<F, B> Held<F, B> {
     pub(crate) fn only_tunnel(self) -> Option<Tunnel> {
         self.tunnel.lock().unwrap().take()
     }
+
+    /// The body, if the exchange has come so far.
+    pub(crate) fn into_body(self) -> Option<Pin<Box<B>>> {
+        self.body
+    }
 }
 
 /// A GET that is driven to the end.
@@ -148,6 +153,13 @@ pub(crate) fn hinting(response: Response<Script>, size: Size, end: End) -> Respo
 pub(crate) struct Actor {
     does: Does,
     tunnel: Option<Arc<Mutex<Option<Tunnel>>>>,
+}
+
+impl Actor {
+    /// Of a request whose tunnel it does not keep.
+    pub(crate) fn new(does: Does) -> Self {
+        Self { does, tunnel: None }
+    }
 }
 
 impl Service<Request<Empty<Bytes>>> for Actor {

@@ -26,6 +26,8 @@ use tower_passthrough::{
 pub(crate) enum Step {
     /// Yields as many bytes.
     Data(usize),
+    /// Yields this.
+    Text(&'static str),
     Pending,
     Trailers,
     Error,
@@ -119,6 +121,7 @@ impl Body for Script {
         }
         match self.steps.pop_front() {
             Some(Step::Data(len)) => Poll::Ready(Some(Ok(Frame::data(vec![b'x'; len].into())))),
+            Some(Step::Text(text)) => Poll::Ready(Some(Ok(Frame::data(text.into())))),
             Some(Step::Pending) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -152,6 +155,7 @@ impl Body for Script {
                     .iter()
                     .map(|step| match step {
                         Step::Data(len) => *len as u64,
+                        Step::Text(text) => text.len() as u64,
                         _ => 0,
                     })
                     .sum(),

@@ -1,6 +1,9 @@
 //! Real connections: hyper's server and client over any transport, and what passes on the wire.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+#[path = "patience.rs"]
+pub(crate) mod patience;
+
 use std::{
     error::Error,
     fmt::Write as _,
@@ -10,7 +13,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,7 +26,6 @@ use tokio::{
     join,
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinError, JoinSet},
-    time::timeout,
 };
 use tower::Service;
 
@@ -68,11 +69,9 @@ where
     type Body = B;
 }
 
-/// Waits for what must come. The time limit only turns a hang into a failure.
+/// Waits for what must come.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(10), future)
-        .await
-        .expect("waited in vain")
+    patience::soon("what must come", future).await
 }
 
 /// Serves one connection. The head carries no `date`, so that the wire is the same in each run.
