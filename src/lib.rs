@@ -15,6 +15,7 @@
 //! | [`MetricsLayer`](metrics::MetricsLayer) | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
 //! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
+//! | [`ConcurrencyLimitLayer`](limit::ConcurrencyLimitLayer) | limits exchanges under way, to the end of their bodies | `limit` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
 //! These features are on by default; `full` is all there are. The feature `axum` labels metrics
@@ -81,6 +82,8 @@ mod grpc;
 mod head;
 #[cfg(feature = "headers")]
 pub mod headers;
+#[cfg(feature = "limit")]
+pub mod limit;
 #[cfg(any(feature = "headers", feature = "metrics"))]
 mod media_type;
 #[cfg(feature = "metrics")]

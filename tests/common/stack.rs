@@ -1,4 +1,4 @@
-//! All our layers, as a user would wear them, with witnesses at both ends.
+//! All our layers that pass a body through, as a user would wear them, with witnesses at both ends.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,7 @@ use tower::{Service, ServiceBuilder};
 use tower_passthrough::{
     capture::{CaptureLayer, Summary},
     headers::HeadersLayer,
+    limit::ConcurrencyLimitLayer,
     metrics::MetricsLayer,
     observe::{ObserveLayer, Outcome},
 };
@@ -74,6 +75,7 @@ where
     ServiceBuilder::new()
         .layer(ObserveLayer::new(witness.outermost.clone()))
         .layer(HeadersLayer::sse())
+        .layer(ConcurrencyLimitLayer::new(1_000).unwrap())
         .layer(MetricsLayer::builder().service("test").build().unwrap())
         .layer(CaptureLayer::new(move |summary: &Summary| {
             captured.lock().unwrap().push(summary.outcome);
