@@ -15,6 +15,7 @@
 //! | [`MetricsLayer`](metrics::MetricsLayer) | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
 //! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
+//! | [`BufferingLayer`](buffering::BufferingLayer) | tells proxies whether to buffer, by route, changed while it runs | `buffering` |
 //! | [`ConcurrencyLimitLayer`](limit::ConcurrencyLimitLayer) | limits exchanges under way, to the end of their bodies | `limit` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
@@ -73,6 +74,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "buffering")]
+pub mod buffering;
 #[cfg(feature = "capture")]
 pub mod capture;
 #[cfg(feature = "conformance")]
@@ -84,7 +87,7 @@ mod head;
 pub mod headers;
 #[cfg(feature = "limit")]
 pub mod limit;
-#[cfg(any(feature = "headers", feature = "metrics"))]
+#[cfg(any(feature = "buffering", feature = "headers", feature = "metrics"))]
 mod media_type;
 #[cfg(feature = "metrics")]
 pub mod metrics;
