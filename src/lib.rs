@@ -16,6 +16,7 @@
 //! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
 //! | [`BufferingLayer`](buffering::BufferingLayer) | tells proxies whether to buffer, by route, changed while it runs | `buffering` |
+//! | [`IdleTimeoutLayer`](timeout::IdleTimeoutLayer) | breaks streams that stopped | `timeout` |
 //! | [`ConcurrencyLimitLayer`](limit::ConcurrencyLimitLayer) | limits exchanges under way, to the end of their bodies | `limit` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
@@ -65,7 +66,7 @@
 //! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
 //!   [the table](observe#when-is-a-dropped-body-complete).
 //!
-//! Those that end streams or add to them (those of `wrap`) keep this of each response that they
+//! Those that end streams or add to them ([which they are](wrap)) keep this of each response that they
 //! leave alone, and say what they change of the others.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
@@ -92,7 +93,13 @@ mod media_type;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod observe;
+#[cfg(feature = "timeout")]
+pub mod timeout;
+#[cfg(feature = "timeout")]
+pub mod timer;
 mod unwind;
+#[cfg(feature = "timeout")]
+pub mod wrap;
 
 pub use self::{
     error::BuildError,
