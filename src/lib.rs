@@ -16,6 +16,9 @@
 //! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
 //! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
 //! | [`BufferingLayer`](buffering::BufferingLayer) | tells proxies whether to buffer, by route, changed while it runs | `buffering` |
+//! | [`TapLayer`](sse::TapLayer) | shows each server-sent event that passes to a callback | `sse` |
+//! | [`KeepAliveLayer`](sse::KeepAliveLayer) | puts a comment into event streams that are quiet | `sse` |
+//! | [`DrainLayer`](sse::DrainLayer) | ends event streams between two events, to shut down | `sse` |
 //! | [`IdleTimeoutLayer`](timeout::IdleTimeoutLayer) | breaks streams that stopped | `timeout` |
 //! | [`ConcurrencyLimitLayer`](limit::ConcurrencyLimitLayer) | limits exchanges under way, to the end of their bodies | `limit` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
@@ -88,17 +91,19 @@ mod head;
 pub mod headers;
 #[cfg(feature = "limit")]
 pub mod limit;
-#[cfg(any(feature = "buffering", feature = "headers", feature = "metrics"))]
+#[cfg(any(feature = "buffering", feature = "headers", feature = "sse"))]
 mod media_type;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod observe;
+#[cfg(feature = "sse")]
+pub mod sse;
 #[cfg(feature = "timeout")]
 pub mod timeout;
-#[cfg(feature = "timeout")]
+#[cfg(any(feature = "sse", feature = "timeout"))]
 pub mod timer;
 mod unwind;
-#[cfg(feature = "timeout")]
+#[cfg(any(feature = "sse", feature = "timeout"))]
 pub mod wrap;
 
 pub use self::{

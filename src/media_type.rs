@@ -11,7 +11,7 @@ pub(crate) fn essence(headers: &HeaderMap) -> Option<&str> {
     Some(std::str::from_utf8(essence).ok()?.trim_matches([' ', '\t']))
 }
 
-#[cfg(feature = "headers")]
+#[cfg(any(feature = "headers", feature = "sse"))]
 pub(crate) fn is(headers: &HeaderMap, media_type: &str) -> bool {
     essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(media_type))
 }
@@ -29,7 +29,7 @@ pub(crate) fn is_essence(written: &str) -> bool {
         .is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
-#[cfg(all(test, feature = "headers"))]
+#[cfg(all(test, any(feature = "headers", feature = "sse")))]
 mod tests {
     use http::HeaderValue;
 

@@ -1,0 +1,76 @@
+//! Layers that know server-sent events (WHATWG HTML §9.2), and the scanner under them.
+//!
+//! | layer | what it does to event streams |
+//! |---|---|
+//! | `TapLayer` | shows each event that passes to a callback |
+//! | `KeepAliveLayer` | puts a comment in when a stream is quiet, so that nobody takes it for dead |
+//! | `DrainLayer` | ends streams between two events when the server shuts down |
+//!
+//! All of them find the places between two events with a [`Scanner`], which keeps nothing of what it
+//! reads: frames pass when they come, from their own memory, however events lie across them.
+//!
+//! # Which responses are changed
+//!
+//! Those that are an event stream of unknown length:
+//! - the status is 2xx, and the request was neither HEAD nor CONNECT
+//! - `Content-Type` is `text/event-stream`, with any parameters, in any case
+//! - there is no `Content-Encoding` but `identity`: what is compressed cannot be read here
+//! - there is no `Content-Length`, the body's `size_hint` is not exact, and it is not at its end
+//!   already: somebody was told the length, or will be
+//!
+//! All others pass untouched, size hints and all, at the cost of a branch for each frame. That goes for
+//! answers to HEAD too: some servers poll their bodies, which should not be endless.
+//!
+//! A frame whose buffer does not show all of its chunks ([`Scanner::feed_buf`]) hides where events
+//! end. After it there are no more comments, and the stream can be drained by force only.
+//!
+//! Of a stream that may be added to, the `size_hint` has no upper bound; of one that may be cut, no
+//! lower bound. What is put in is a frame of its own, and frames are otherwise those of the inner
+//! body, but for a byte order mark that is no longer at the start, and for the last frame of a
+//! stream that is drained.
+//!
+//! # Order
+//!
+//! ```text
+//! server ◀── metrics ◀── limit ◀── DrainLayer ◀── KeepAliveLayer ◀── IdleTimeoutLayer ◀── your service
+//! ```
+//!
+//! In axum's `Router::layer` the last call is the outermost, as the README has them; in tower's
+//! `ServiceBuilder` the first.
+//!
+//! - Compression goes outside of all of them: they cannot read what is compressed. (Compressed event
+//!   streams are held back by most who compress.)
+//! - `IdleTimeoutLayer` within `KeepAliveLayer`, whose comments would keep it from
+//!   ever striking.
+//! - `DrainLayer` outside of `KeepAliveLayer`, since it knows when the stream is over.
+//! - What counts and logs outside of all, so that it sees how the stream ended for the client.
+
+mod chunks;
+mod lines;
+mod scanner;
+
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
+use http_body::Body;
+
+pub use self::{
+    scanner::Scanner,
+};
+use crate::{ResponseHead, media_type};
+
+/// Whether what follows this head is an event stream that can be read: of that type, and not
+/// encoded.
+pub(crate) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
+    media_type::is(headers, "text/event-stream")
+        && status.is_success()
+        && headers
+            .get_all(&CONTENT_ENCODING)
+            .iter()
+            .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether bytes may be put into this event stream or taken off: nobody was told its length.
+pub(crate) fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
+    is_event_stream(response.status(), response.headers())
+        && !ResponseHead::from(response).has_length()
+        && !response.body().is_end_stream()
+}
