@@ -172,6 +172,19 @@ impl MetricsLayerBuilder {
         self
     }
 
+    /// Also records [`http_sse_events_total`](super::SSE_EVENTS_TOTAL),
+    /// [`http_sse_first_event_seconds`](super::SSE_FIRST_EVENT_SECONDS) and
+    /// [`http_sse_event_gap_seconds`](super::SSE_EVENT_GAP_SECONDS): of responses with a 2xx status and
+    /// content type `text/event-stream`, unless they are encoded or to HEAD.
+    ///
+    /// Their data is [read through](crate::sse::Scanner), and the clock is read for each frame. Of a
+    /// stream with a frame in several chunks, which [`Bytes`](bytes::Bytes) never is, nothing is
+    /// recorded from there on. Only in Prometheus style.
+    pub fn sse_events(mut self) -> Self {
+        self.settings.sse_events = true;
+        self
+    }
+
     /// Holds at most this many label sets: combinations of values of the base labels, with labels
     /// from responses and gRPC methods where there are such. 2,000 if not set.
     ///

@@ -112,6 +112,7 @@ impl Settings {
             (self.scheme.is_some(), !has_status, "scheme"),
             (self.live_bytes, is_prometheus, "live_bytes"),
             (self.frame_gaps, is_prometheus, "frame_gaps"),
+            (self.sse_events, is_prometheus, "sse_events"),
             (!self.prefix.is_empty(), has_status, "prefix"),
             (self.cancelled.is_some(), has_status, "status_if_cancelled"),
             (self.failed.is_some(), has_status, "status_if_failed"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use crate::{GrpcStatus, RequestHead, ResponseHead, media_type, observe::Outcome};
+use crate::{GrpcStatus, RequestHead, ResponseHead, head::Asked, media_type, observe::Outcome};
 
 /// What stands for a value that is not on a list, or for which there is no room.
 pub(super) const OTHER: &str = "_other";
@@ -94,22 +94,16 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) const COUNT: usize = Self::Upgrade as usize + 1;
 
-    pub(super) fn of(head: &ResponseHead<'_>, to_head: bool) -> Self {
+    pub(super) fn of(head: &ResponseHead<'_>, asked: Asked) -> Self {
         let essence = media_type::essence(head.headers);
         let is = |media_type| essence.is_some_and(|it: &str| it.eq_ignore_ascii_case(media_type));
-        let is_sized = || {
-            head.body_size.exact().is_some() || head.headers.contains_key(&header::CONTENT_LENGTH)
-        };
-        let has_no_content = to_head
-            || head.status == StatusCode::NO_CONTENT
-            || head.status == StatusCode::NOT_MODIFIED;
         if head.tunnel {
             Self::Upgrade
         } else if essence.is_some_and(is_any_grpc) {
             Self::Grpc
-        } else if has_no_content {
+        } else if asked.has_no_content(head.status) {
             Self::Unary
-        } else if is("text/event-stream") || is("application/x-ndjson") || !is_sized() {
+        } else if is("text/event-stream") || is("application/x-ndjson") || !head.has_length() {
             Self::Stream
         } else {
             Self::Unary
@@ -164,19 +158,24 @@ impl GrpcCode {
     const UNAVAILABLE: Self = Self(14);
     const UNAUTHENTICATED: Self = Self(16);
 
+    /// What the service says in these fields, if it does.
+    pub(super) fn from_fields(fields: &HeaderMap) -> Option<Self> {
+        let code = GrpcStatus::from_fields(fields)?.code();
+        // `as` cannot cut off: of more than 16 there is no code.
+        #[allow(clippy::cast_possible_truncation, reason = "less than 17")]
+        Some(if (code as usize) < Self::COUNT {
+            Self(code as u8)
+        } else {
+            Self::UNKNOWN
+        })
+    }
+
     /// What the service said; else what a client makes of it: of a broken stream what the gRPC
     /// documentation says in `PROTOCOL-HTTP2.md` ("Errors"), of a status of HTTP what it says in
     /// `http-grpc-status-mapping.md`.
-    pub(super) fn of(
-        said: Option<GrpcStatus>,
-        status: Option<StatusCode>,
-        outcome: Outcome,
-    ) -> Self {
-        match (said.map(GrpcStatus::code), outcome) {
-            // `as` cannot cut off: of more than 16 there is no code.
-            #[allow(clippy::cast_possible_truncation, reason = "less than 17")]
-            (Some(code), _) if (code as usize) < Self::COUNT => Self(code as u8),
-            (Some(_), _) => Self::UNKNOWN,
+    pub(super) fn of(said: Option<Self>, status: Option<StatusCode>, outcome: Outcome) -> Self {
+        match (said, outcome) {
+            (Some(said), _) => said,
             (None, Outcome::Cancelled | Outcome::Disconnected) => Self::CANCELLED,
             (None, Outcome::BodyError | Outcome::ServiceError | Outcome::Panicked) => {
                 Self::INTERNAL
@@ -286,21 +285,22 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_the_head() {
-        let kind_to = |to_head: bool, status: u16, fields: &[(&str, &str)], sized: bool| {
+        let kind_to = |asked: Asked, status: u16, fields: &[(&str, &str)], sized: bool| {
             let mut response = Response::builder().status(status);
             for (name, value) in fields {
                 response = response.header(*name, *value);
             }
             let body = Full::new(&b"body"[..]);
             if sized {
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), to_head).as_str()
+                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), asked).as_str()
             } else {
                 let body = http_body_util::BodyStream::new(body);
                 let body = http_body_util::StreamBody::new(body);
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), to_head).as_str()
+                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), asked).as_str()
             }
         };
-        let kind = |status, fields: &[(&str, &str)], sized| kind_to(false, status, fields, sized);
+        let kind =
+            |status, fields: &[(&str, &str)], sized| kind_to(Asked::Other, status, fields, sized);
         assert_eq!(kind(200, &[], true), "unary");
         assert_eq!(kind(200, &[], false), "stream");
         assert_eq!(kind(200, &[("content-length", "4")], false), "unary");
@@ -328,9 +328,14 @@ mod tests {
         for no_content in [204, 304] {
             assert_eq!(kind(no_content, &[], false), "unary");
         }
-        assert_eq!(kind_to(true, 200, &[], false), "unary");
+        assert_eq!(kind_to(Asked::Head, 200, &[], false), "unary");
         assert_eq!(
-            kind_to(true, 200, &[("content-type", "application/grpc")], false),
+            kind_to(
+                Asked::Head,
+                200,
+                &[("content-type", "application/grpc")],
+                false
+            ),
             "grpc"
         );
     }

@@ -34,6 +34,9 @@
 //! | [`grpc_server_handled_total`](GRPC_SERVER_HANDLED_TOTAL) | counter | `grpc_service`, `grpc_method`, `grpc_code` | at the end of a gRPC call |
 //! | [`http_response_bytes_total`](RESPONSE_BYTES_TOTAL) | counter | | at each data frame, [if asked for](MetricsLayerBuilder::live_bytes) |
 //! | [`http_response_frame_gap_seconds`](RESPONSE_FRAME_GAP_SECONDS) | histogram | `kind` | at each data frame but the first, [if asked for](MetricsLayerBuilder::frame_gaps) |
+//! | [`http_sse_events_total`](SSE_EVENTS_TOTAL) | counter | | at each data frame that completes events, [if asked for](MetricsLayerBuilder::sse_events) |
+//! | [`http_sse_first_event_seconds`](SSE_FIRST_EVENT_SECONDS) | histogram | | at the first of these |
+//! | [`http_sse_event_gap_seconds`](SSE_EVENT_GAP_SECONDS) | histogram | | at these, for each event but the first |
 //! | [`http_metrics_overflow_total`](OVERFLOW_TOTAL) | counter | only `service` | when there is [no room](#bounds) |
 //!
 //! Base labels:
@@ -184,7 +187,8 @@ pub use self::{
         HEAD_SECONDS_BUCKETS, OVERFLOW_TOTAL, REQUEST_BODY_BYTES, REQUEST_DURATION_SECONDS,
         REQUESTS_IN_FLIGHT, REQUESTS_TOTAL, RESPONSE_BODY_BYTES, RESPONSE_BYTES_TOTAL,
         RESPONSE_FIRST_BYTE_SECONDS, RESPONSE_FRAME_GAP_SECONDS, RESPONSE_HEAD_SECONDS,
-        RESPONSES_ENDED_TOTAL, semconv,
+        RESPONSES_ENDED_TOTAL, SSE_EVENT_GAP_SECONDS, SSE_EVENTS_TOTAL, SSE_FIRST_EVENT_SECONDS,
+        semconv,
     },
     observer::MetricsObserver,
 };

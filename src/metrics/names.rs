@@ -44,12 +44,28 @@ pub const RESPONSE_BYTES_TOTAL: &str = "http_response_bytes_total";
 /// `kind`. Only with [`frame_gaps`](super::MetricsLayerBuilder::frame_gaps).
 pub const RESPONSE_FRAME_GAP_SECONDS: &str = "http_response_frame_gap_seconds";
 
+/// Counter: server-sent events that response bodies hand to the server, as a client counts them: blank
+/// lines that a `data` field precedes. Labels: the base labels. Only with
+/// [`sse_events`](super::MetricsLayerBuilder::sse_events).
+pub const SSE_EVENTS_TOTAL: &str = "http_sse_events_total";
+
+/// Histogram, in seconds: from the call of the service to the frame that completes the first event
+/// of an event stream, such as the first token of a language model. Labels: the base labels. Only with
+/// [`sse_events`](super::MetricsLayerBuilder::sse_events).
+pub const SSE_FIRST_EVENT_SECONDS: &str = "http_sse_first_event_seconds";
+
+/// Histogram, in seconds: between the frames that complete two events of an event stream; 0 if it is
+/// the same. Labels: the base labels. Only with
+/// [`sse_events`](super::MetricsLayerBuilder::sse_events).
+pub const SSE_EVENT_GAP_SECONDS: &str = "http_sse_event_gap_seconds";
+
 /// Counter: exchanges that were recorded under `_other`, because there was no room for their
 /// labels. Labels: `service`, if it is set.
 pub const OVERFLOW_TOTAL: &str = "http_metrics_overflow_total";
 
-/// Buckets for [`RESPONSE_HEAD_SECONDS`], [`RESPONSE_FIRST_BYTE_SECONDS`] and
-/// [`RESPONSE_FRAME_GAP_SECONDS`]: 1 ms to 30 s.
+/// Buckets for [`RESPONSE_HEAD_SECONDS`], [`RESPONSE_FIRST_BYTE_SECONDS`],
+/// [`RESPONSE_FRAME_GAP_SECONDS`], [`SSE_FIRST_EVENT_SECONDS`] and [`SSE_EVENT_GAP_SECONDS`]: 1 ms
+/// to 30 s.
 pub const HEAD_SECONDS_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -197,6 +213,24 @@ pub(super) const PROMETHEUS: &[Description] = &[
         Histogram,
         Unit::Seconds,
         "Time between two data frames of a response",
+    ),
+    (
+        SSE_EVENTS_TOTAL,
+        Counter,
+        Unit::Count,
+        "Server-sent events handed to the server, as they pass",
+    ),
+    (
+        SSE_FIRST_EVENT_SECONDS,
+        Histogram,
+        Unit::Seconds,
+        "Time to the first event of an event stream",
+    ),
+    (
+        SSE_EVENT_GAP_SECONDS,
+        Histogram,
+        Unit::Seconds,
+        "Time between two events of an event stream",
     ),
 ];
 

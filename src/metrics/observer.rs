@@ -1,7 +1,7 @@
-use std::{fmt, num::NonZeroU64, sync::Arc, time::Instant};
+use std::{fmt, mem, num::NonZeroU64, sync::Arc, time::Instant};
 
 use bytes::Buf;
-use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 
 use super::{
     labels::{GrpcCode, Kind, is_grpc_call},
@@ -10,9 +10,10 @@ use super::{
     table::Table,
 };
 use crate::{
-    GrpcStatus, RequestHead, ResponseHead,
-    head::decimal,
+    RequestHead, ResponseHead,
+    head::{Asked, decimal},
     observe::{Moment, Observer, Outcome},
+    sse::{Scanner, is_event_stream},
 };
 
 /// The observer of [`MetricsLayer`](super::MetricsLayer).
@@ -28,23 +29,77 @@ pub struct MetricsObserver {
     /// Plus one: an `Option` of it is no larger.
     request_bytes: Option<NonZeroU64>,
     response_bytes: u64,
-    frames: Frames,
-    /// When the last frame came, in seconds from the start, if they have begun. Not in [`Frames`],
-    /// where it would cost as much again to fill up.
+    /// When the last frame came, in seconds from the start. Not a number before the first.
     last_frame: f64,
-    grpc_status: Option<GrpcStatus>,
+    events: Option<Box<Events>>,
+    looks: Looks,
+    grpc_code: Option<GrpcCode>,
     status: Option<StatusCode>,
     kind: Kind,
-    to_head: bool,
+    asked: Asked,
     has_room: bool,
 }
 
-/// What data frames are looked at for. Mostly they are not.
+/// Which data frames are looked at. Mostly none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Never,
+    /// Up to the first byte, for it.
+    UntilFirstByte,
+    /// At all, and for the first byte.
+    BeforeFirstByte,
+    /// At all.
+    Always,
+}
+
+impl Looks {
+    fn new(for_first_byte: bool, always: bool) -> Self {
+        match (for_first_byte, always) {
+            (false, false) => Self::Never,
+            (true, false) => Self::UntilFirstByte,
+            (true, true) => Self::BeforeFirstByte,
+            (false, true) => Self::Always,
+        }
+    }
+
+    /// Takes note of a frame of so many bytes. True if it has the first byte, and that is looked for.
+    fn take_first_byte(&mut self, bytes: u64) -> bool {
+        let past = match self {
+            Self::UntilFirstByte if bytes > 0 => Self::Never,
+            Self::BeforeFirstByte if bytes > 0 => Self::Always,
+            _ => return false,
+        };
+        *self = past;
+        true
+    }
+}
+
+/// The events of an event stream. Times are in seconds from the start.
 #[derive(Default)]
-struct Frames {
-    are_looked_at: bool,
-    await_first_byte: bool,
-    have_begun: bool,
+struct Events {
+    scanner: Scanner,
+    last: Option<f64>,
+    /// There was a frame in several chunks. To hand it over whole would cost each frame of each body
+    /// as much again: it would have to lie in memory.
+    are_lost: bool,
+}
+
+impl Events {
+    /// How many events this frame completes; and if it does, the time since the last one before,
+    /// if there was one.
+    fn on_data(&mut self, bytes: u64, chunk: &[u8], seconds: f64) -> (u64, Option<f64>) {
+        self.are_lost |= chunk.len() as u64 != bytes;
+        if self.are_lost {
+            return (0, None);
+        }
+        match self.scanner.feed(chunk) {
+            0 => (0, None),
+            events => {
+                let last = self.last.replace(seconds);
+                (events, last.map(|last| seconds - last))
+            }
+        }
+    }
 }
 
 impl MetricsObserver {
@@ -67,12 +122,13 @@ impl MetricsObserver {
             start,
             request_bytes: request_bytes.and_then(|bytes| NonZeroU64::new(bytes.checked_add(1)?)),
             response_bytes: 0,
-            frames: Frames::default(),
-            last_frame: 0.0,
-            grpc_status: None,
+            last_frame: f64::NAN,
+            events: None,
+            looks: Looks::Never,
+            grpc_code: None,
             status: None,
             kind: if is_call { Kind::Grpc } else { Kind::Unary },
-            to_head: request.method == Method::HEAD,
+            asked: Asked::from(request.method),
             has_room: true,
         };
         observer.count_if_overflow();
@@ -122,33 +178,32 @@ impl MetricsObserver {
     // Out of line, so that the path of a frame that nobody looks at stays short.
     #[cold]
     #[inline(never)]
-    fn look(&mut self, bytes: u64, at: &Moment) {
+    fn look(&mut self, bytes: u64, chunk: &[u8], at: &Moment) {
         let at = at.instant();
         let (seconds, kind) = (self.seconds(at), self.kind);
-        let frames = &mut self.frames;
-        let gap = seconds - self.last_frame;
-        let is_first_byte = frames.await_first_byte && bytes > 0;
-        let is_first_frame = !frames.have_begun;
-        frames.await_first_byte &= !is_first_byte;
-        frames.have_begun = true;
-        self.last_frame = seconds;
+        let is_first_byte = self.looks.take_first_byte(bytes);
+        let gap = seconds - mem::replace(&mut self.last_frame, seconds);
+        let events = self.events.as_mut();
+        let (events, event_gap) = events.map_or((0, None), |it| it.on_data(bytes, chunk, seconds));
 
         let set = self.set(at);
-        let (live_bytes, frame_gaps) = (set.settings().live_bytes, set.settings().frame_gaps);
+        let settings = set.settings();
         if is_first_byte {
             set.on_first_byte(kind, seconds);
         }
-        if live_bytes {
+        if settings.live_bytes {
             set.on_live_bytes(bytes);
         }
-        if frame_gaps && !is_first_frame {
+        if settings.frame_gaps && !gap.is_nan() {
             set.on_frame_gap(kind, gap);
         }
-        self.frames.are_looked_at = self.frames.await_first_byte || live_bytes || frame_gaps;
+        if events > 0 {
+            set.on_events(events, seconds, event_gap);
+        }
     }
 
     fn end_call(&mut self, call: &Set, end: &End, at: Instant) {
-        let code = GrpcCode::of(self.grpc_status, end.status, end.outcome);
+        let code = GrpcCode::of(self.grpc_code, end.status, end.outcome);
         // Any client can name any method. One that the service answers as a call, it knows.
         let is_answered = end.status.is_some() && end.kind == Kind::Grpc;
         let is_known = call.is_held() || is_answered;
@@ -182,34 +237,37 @@ impl Observer for MetricsObserver {
         // The labels first: if one of them panics, the head is lost, and there was none.
         self.answered(Some(head), at);
         self.status = Some(head.status);
-        self.kind = Kind::of(head, self.to_head);
+        self.kind = Kind::of(head, self.asked);
         if self.call.is_some() {
-            self.grpc_status = GrpcStatus::from_fields(head.headers);
+            self.grpc_code = GrpcCode::from_fields(head.headers);
         }
 
         let (kind, seconds) = (self.kind, self.seconds(at));
+        let has_content = !self.asked.has_no_content(head.status);
         let set = self.set(at);
         set.on_response(head.status, kind, seconds);
         let settings = set.settings();
         let first_byte =
             settings.style == Style::Prometheus && matches!(kind, Kind::Stream | Kind::Grpc);
-        let always = settings.live_bytes || settings.frame_gaps;
-        self.frames.await_first_byte = first_byte;
-        self.frames.are_looked_at = first_byte || always;
+        let has_events =
+            settings.sse_events && has_content && is_event_stream(head.status, head.headers);
+        let always = settings.live_bytes || settings.frame_gaps || has_events;
+        self.looks = Looks::new(first_byte, always);
+        self.events = has_events.then(Box::default);
     }
 
     #[inline]
     fn on_data<D: Buf>(&mut self, data: &D, at: &Moment) {
         let bytes = data.remaining() as u64;
         self.response_bytes = self.response_bytes.wrapping_add(bytes);
-        if self.frames.are_looked_at {
-            self.look(bytes, at);
+        if self.looks != Looks::Never {
+            self.look(bytes, data.chunk(), at);
         }
     }
 
     fn on_trailers(&mut self, trailers: &HeaderMap, _: &Moment) {
         if self.call.is_some() {
-            self.grpc_status = GrpcStatus::from_fields(trailers).or(self.grpc_status);
+            self.grpc_code = GrpcCode::from_fields(trailers).or(self.grpc_code);
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     GRPC_SERVER_HANDLED_TOTAL, REQUEST_BODY_BYTES, REQUEST_DURATION_SECONDS, REQUESTS_IN_FLIGHT,
     REQUESTS_TOTAL, RESPONSE_BODY_BYTES, RESPONSE_BYTES_TOTAL, RESPONSE_FIRST_BYTE_SECONDS,
     RESPONSE_FRAME_GAP_SECONDS, RESPONSE_HEAD_SECONDS, RESPONSES_ENDED_TOTAL,
+    SSE_EVENT_GAP_SECONDS, SSE_EVENTS_TOTAL, SSE_FIRST_EVENT_SECONDS,
     labels::{GrpcCode, Kind},
     set::{ByStatus, End, Registry, as_f64, status_label},
 };
@@ -20,6 +21,9 @@ pub(super) struct Prometheus {
     in_flight: OnceLock<Gauge>,
     request_body_bytes: OnceLock<Histogram>,
     live_bytes: OnceLock<Counter>,
+    events: OnceLock<Counter>,
+    first_event: OnceLock<Histogram>,
+    event_gap: OnceLock<Histogram>,
     kinds: [OfKind; Kind::COUNT],
     statuses: ByStatus<OfStatus>,
     calls: [OnceLock<Counter>; GrpcCode::COUNT],
@@ -78,6 +82,24 @@ impl Prometheus {
         self.live_bytes
             .get_or_init(|| registry.counter(RESPONSE_BYTES_TOTAL, []))
             .increment(bytes);
+    }
+
+    pub(super) fn on_events(&self, registry: &Registry, events: u64) {
+        self.events
+            .get_or_init(|| registry.counter(SSE_EVENTS_TOTAL, []))
+            .increment(events);
+    }
+
+    pub(super) fn on_first_event(&self, registry: &Registry, seconds: f64) {
+        self.first_event
+            .get_or_init(|| registry.histogram(SSE_FIRST_EVENT_SECONDS, []))
+            .record(seconds);
+    }
+
+    pub(super) fn on_event_gaps(&self, registry: &Registry, seconds: f64, count: usize) {
+        self.event_gap
+            .get_or_init(|| registry.histogram(SSE_EVENT_GAP_SECONDS, []))
+            .record_many(seconds, count);
     }
 
     pub(super) fn on_end(&self, registry: &Registry, end: &End) {

@@ -177,6 +177,22 @@ impl Set {
         }
     }
 
+    /// So many events are complete with one frame. `gap` is the time since the one before them, if
+    /// there was one; else they are the first.
+    pub(super) fn on_events(&self, events: u64, seconds: f64, gap: Option<f64>) {
+        let Series::Prometheus(series) = &self.series else {
+            return;
+        };
+        series.on_events(&self.registry, events);
+        match gap {
+            None => series.on_first_event(&self.registry, seconds),
+            Some(gap) => series.on_event_gaps(&self.registry, gap, 1),
+        }
+        if let Ok(at_once @ 1..) = usize::try_from(events - 1) {
+            series.on_event_gaps(&self.registry, 0.0, at_once);
+        }
+    }
+
     pub(super) fn on_end(&self, end: &End) {
         match &self.series {
             Series::Prometheus(series) => series.on_end(&self.registry, end),

@@ -10,6 +10,7 @@ mod cap;
 mod common;
 #[path = "../common/drive.rs"]
 mod drive;
+mod events;
 mod grpc;
 mod labels;
 #[path = "../common/net.rs"]

@@ -402,5 +402,5 @@ fn a_recorder_is_not_told_under_a_lock_what_the_metrics_mean() {
     });
     let deadline = Duration::from_secs(20);
     assert_eq!(told.recv_timeout(deadline), Ok(()), "it waits for itself");
-    assert_eq!(recorder.used.load(Ordering::Relaxed), 12, "once for each");
+    assert_eq!(recorder.used.load(Ordering::Relaxed), 15, "once for each");
 }

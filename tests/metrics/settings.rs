@@ -182,10 +182,11 @@ fn a_label_has_a_name_of_its_own() {
 fn a_style_has_only_its_own_settings() {
     type Set = fn(MetricsLayerBuilder) -> MetricsLayerBuilder;
     const NONE: StatusCode = StatusCode::IM_A_TEAPOT;
-    let settings: [(&str, Set, [bool; 3]); 9] = [
+    let settings: [(&str, Set, [bool; 3]); 10] = [
         ("scheme", |it| it.scheme("https"), [false, true, false]),
         ("live_bytes", |it| it.live_bytes(), [true, false, false]),
         ("frame_gaps", |it| it.frame_gaps(), [true, false, false]),
+        ("sse_events", |it| it.sse_events(), [true, false, false]),
         ("prefix", |it| it.prefix("p_"), [true, false, true]),
         (
             "status_if_cancelled",
@@ -371,7 +372,15 @@ fn described(builder: MetricsLayerBuilder, sets: usize) -> Vec<String> {
     *call.request.method_mut() = "POST".parse().unwrap();
     let fields = call.request.headers_mut();
     fields.insert("content-type", "application/grpc".parse().unwrap());
-    with_local_recorder(&recorder, || drop(drive(&layer, call)));
+    let events = answer(
+        200,
+        &[("content-type", "text/event-stream")],
+        [Step::Text("data\n\ndata\n\n")],
+    );
+    with_local_recorder(&recorder, || {
+        drop(drive(&layer, call));
+        drop(drive(&layer, answering(events)));
+    });
     let rendered = recorder.handle().render();
     let mut lines: Vec<_> = rendered
         .lines()
@@ -385,7 +394,11 @@ fn described(builder: MetricsLayerBuilder, sets: usize) -> Vec<String> {
 #[test]
 fn each_metric_says_what_it_is_and_has_its_unit() {
     // Room for one set only, so that the call has none.
-    let lines = described(MetricsLayer::builder().live_bytes().frame_gaps(), 4);
+    let builder = MetricsLayer::builder()
+        .live_bytes()
+        .frame_gaps()
+        .sse_events();
+    let lines = described(builder, 4);
     assert_eq!(
         lines,
         [
@@ -401,6 +414,9 @@ fn each_metric_says_what_it_is_and_has_its_unit() {
             "HELP http_response_frame_gap_seconds Time between two data frames of a response",
             "HELP http_response_head_seconds Time to the response head",
             "HELP http_responses_ended_total Exchanges that are over, by how they ended",
+            "HELP http_sse_event_gap_seconds Time between two events of an event stream",
+            "HELP http_sse_events_total Server-sent events handed to the server, as they pass",
+            "HELP http_sse_first_event_seconds Time to the first event of an event stream",
             "TYPE grpc_server_handled_total counter",
             "TYPE http_metrics_overflow_total counter",
             "TYPE http_request_body_bytes histogram",
@@ -413,6 +429,9 @@ fn each_metric_says_what_it_is_and_has_its_unit() {
             "TYPE http_response_frame_gap_seconds histogram",
             "TYPE http_response_head_seconds histogram",
             "TYPE http_responses_ended_total counter",
+            "TYPE http_sse_event_gap_seconds histogram",
+            "TYPE http_sse_events_total counter",
+            "TYPE http_sse_first_event_seconds histogram",
         ]
     );
 }
