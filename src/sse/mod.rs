@@ -2,7 +2,7 @@
 //!
 //! | layer | what it does to event streams |
 //! |---|---|
-//! | `TapLayer` | shows each event that passes to a callback |
+//! | [`TapLayer`] | shows each event that passes to a callback |
 //! | `KeepAliveLayer` | puts a comment in when a stream is quiet, so that nobody takes it for dead |
 //! | `DrainLayer` | ends streams between two events when the server shuts down |
 //!
@@ -46,14 +46,17 @@
 //! - What counts and logs outside of all, so that it sees how the stream ended for the client.
 
 mod chunks;
+mod events;
 mod lines;
 mod scanner;
+mod tap;
 
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
 use http_body::Body;
 
 pub use self::{
     scanner::Scanner,
+    tap::{Event, TapLayer, TapObserver, Tapped},
 };
 use crate::{ResponseHead, media_type};
 

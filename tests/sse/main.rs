@@ -5,9 +5,17 @@
     reason = "clippy counts only functions that are `#[test]` as tests"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/drive.rs"]
+mod drive;
+mod published;
 #[path = "../common/reader.rs"]
 mod reader;
 mod reference;
 mod scanner;
 mod streams;
+mod tap;
+mod tap_exchanges;
+mod tap_memory;
 mod vectors;
