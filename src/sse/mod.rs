@@ -3,7 +3,7 @@
 //! | layer | what it does to event streams |
 //! |---|---|
 //! | [`TapLayer`] | shows each event that passes to a callback |
-//! | `KeepAliveLayer` | puts a comment in when a stream is quiet, so that nobody takes it for dead |
+//! | [`KeepAliveLayer`] | puts a comment in when a stream is quiet, so that nobody takes it for dead |
 //! | `DrainLayer` | ends streams between two events when the server shuts down |
 //!
 //! All of them find the places between two events with a [`Scanner`], which keeps nothing of what it
@@ -40,21 +40,24 @@
 //!
 //! - Compression goes outside of all of them: they cannot read what is compressed. (Compressed event
 //!   streams are held back by most who compress.)
-//! - `IdleTimeoutLayer` within `KeepAliveLayer`, whose comments would keep it from
+//! - `IdleTimeoutLayer` within [`KeepAliveLayer`], whose comments would keep it from
 //!   ever striking.
-//! - `DrainLayer` outside of `KeepAliveLayer`, since it knows when the stream is over.
+//! - `DrainLayer` outside of [`KeepAliveLayer`], since it knows when the stream is over.
 //! - What counts and logs outside of all, so that it sees how the stream ended for the client.
 
 mod chunks;
 mod events;
+mod keep_alive;
 mod lines;
 mod scanner;
+mod splice;
 mod tap;
 
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
 use http_body::Body;
 
 pub use self::{
+    keep_alive::{KeepAliveBody, KeepAliveLayer, KeepAliveLayerBuilder},
     scanner::Scanner,
     tap::{Event, TapLayer, TapObserver, Tapped},
 };
