@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`TapLayer`] | shows each event that passes to a callback |
 //! | [`KeepAliveLayer`] | puts a comment in when a stream is quiet, so that nobody takes it for dead |
-//! | `DrainLayer` | ends streams between two events when the server shuts down |
+//! | [`DrainLayer`] | ends streams between two events when the server shuts down |
 //!
 //! All of them find the places between two events with a [`Scanner`], which keeps nothing of what it
 //! reads: frames pass when they come, from their own memory, however events lie across them.
@@ -42,10 +42,11 @@
 //!   streams are held back by most who compress.)
 //! - `IdleTimeoutLayer` within [`KeepAliveLayer`], whose comments would keep it from
 //!   ever striking.
-//! - `DrainLayer` outside of [`KeepAliveLayer`], since it knows when the stream is over.
+//! - [`DrainLayer`] outside of [`KeepAliveLayer`], since it knows when the stream is over.
 //! - What counts and logs outside of all, so that it sees how the stream ended for the client.
 
 mod chunks;
+mod drain;
 mod events;
 mod keep_alive;
 mod lines;
@@ -57,6 +58,7 @@ use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
 use http_body::Body;
 
 pub use self::{
+    drain::{DrainBody, DrainError, DrainLayer, DrainLayerBuilder},
     keep_alive::{KeepAliveBody, KeepAliveLayer, KeepAliveLayerBuilder},
     scanner::Scanner,
     tap::{Event, TapLayer, TapObserver, Tapped},
