@@ -1,5 +1,10 @@
 //! Exact numbers of allocations per request and per frame, and the size of what a body carries.
-#![cfg(all(feature = "capture", feature = "headers", feature = "metrics"))]
+#![cfg(all(
+    feature = "capture",
+    feature = "headers",
+    feature = "limit",
+    feature = "metrics"
+))]
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::{
@@ -25,6 +30,7 @@ use tower_passthrough::{
     RequestHead, ResponseHead,
     capture::{CaptureLayer, CaptureObserver, Summary},
     headers::{HeadersLayer, ResponseRule},
+    limit::{ConcurrencyLimitLayer, Permit},
     metrics::{MetricsLayer, MetricsLayerBuilder, MetricsObserver},
     observe::{MakeObserver, Moment, ObserveLayer, Observer, Outcome, ResponseBody},
 };
@@ -356,11 +362,35 @@ fn rules_that_do_not_apply_allocate_nothing() {
 }
 
 #[test]
+fn limit_that_is_not_reached_allocates_nothing() {
+    let layer = ConcurrencyLimitLayer::new(1).unwrap();
+    assert_eq!(allocations(&layer, 1, get), 0);
+    assert_eq!(allocations(&layer, 1000, get), 0);
+    // As a server goes about it: a clone for each request, ready before it is called.
+    let service = layer.layer(Answer {
+        frames: 1,
+        fields: Vec::new(),
+    });
+    let by_a_server = || {
+        let mut service = service.clone();
+        let readiness = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        assert!(readiness.is_ready());
+        exchange(&mut service, get());
+    };
+    assert_eq!(measure(by_a_server).count_total, 0);
+    assert_eq!(measure(by_a_server).count_total, 0);
+}
+
+#[test]
 fn a_body_carries_no_more_than_this() {
+    fn carried_with<O: Observer>() -> usize {
+        size_of::<ResponseBody<[u64; 4], O>>() - size_of::<[u64; 4]>()
+    }
     fn carried<M: MakeObserver>(_: &M) -> usize {
-        size_of::<ResponseBody<[u64; 4], M::Observer>>() - size_of::<[u64; 4]>()
+        carried_with::<M::Observer>()
     }
     assert_eq!(carried(&Count::default()), 32);
+    assert_eq!(carried_with::<Permit>(), 24);
     assert_eq!(carried(&CaptureLayer::new(|_: &Summary| ())), 96);
     assert_eq!(carried(&MetricsLayer::builder().build().unwrap()), 96);
     assert_eq!(size_of::<CaptureObserver<(), ()>>(), 80);

@@ -35,13 +35,22 @@ use tonic::{
     transport::{Endpoint, Server, server::TcpIncoming},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+#[cfg(feature = "buffering")]
+use tower_passthrough::buffering::{Buffering, BufferingControl, BufferingLayer};
 #[cfg(feature = "capture")]
 use tower_passthrough::capture::{CaptureLayer, Summary};
 #[cfg(feature = "headers")]
 use tower_passthrough::headers::HeadersLayer;
+#[cfg(feature = "limit")]
+use tower_passthrough::limit::ConcurrencyLimitLayer;
 #[cfg(feature = "metrics")]
 use tower_passthrough::metrics::MetricsLayer;
 use tower_passthrough::observe::{ObserveLayer, Outcome, ResponseBody};
+#[cfg(feature = "sse")]
+use tower_passthrough::{
+    RequestHead,
+    sse::{TapLayer, Tapped},
+};
 
 /// Runs a check with each layer that there is.
 macro_rules! each_layer {
@@ -52,18 +61,33 @@ macro_rules! each_layer {
             &ObserveLayer::new((Watch::default(), Watch::default()))
             $(, $argument)*
         );
+        #[cfg(feature = "buffering")]
+        $check(
+            "buffering",
+            &BufferingLayer::new(BufferingControl::new(Buffering::Auto))
+            $(, $argument)*
+        );
         #[cfg(feature = "capture")]
         $check("capture", &CaptureLayer::new(expect_complete) $(, $argument)*);
         #[cfg(feature = "headers")]
         $check("headers", &HeadersLayer::sse() $(, $argument)*);
+        #[cfg(feature = "limit")]
+        $check("limit", &ConcurrencyLimitLayer::new(9).unwrap() $(, $argument)*);
         #[cfg(feature = "metrics")]
         $check("metrics", &MetricsLayer::builder().build().unwrap() $(, $argument)*);
+        #[cfg(feature = "sse")]
+        $check("tap", &TapLayer::new(expect_no_event) $(, $argument)*);
     };
 }
 
 #[cfg(feature = "capture")]
 fn expect_complete(summary: &Summary) {
     assert_eq!(summary.outcome, Outcome::Complete);
+}
+
+#[cfg(feature = "sse")]
+fn expect_no_event(_: &RequestHead<'_>) -> impl FnMut(Tapped<'_>) + Send + use<> {
+    |tapped: Tapped<'_>| assert_eq!(tapped, Tapped::End(Outcome::Complete))
 }
 
 type Incoming = Request<Empty<Bytes>>;

@@ -12,3 +12,4 @@ mod kit;
 mod ours;
 mod saboteur;
 mod saboteurs;
+mod wrapped;
