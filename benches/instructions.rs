@@ -23,7 +23,7 @@ use std::{
 use crate::common::{
     Load,
     exporters::Exporters,
-    rows::{Kind, Row, rows},
+    rows::{Kind, Row, bare_of, rows},
     table::{publish, published, table},
 };
 
@@ -164,21 +164,30 @@ impl Dump {
 }
 
 fn report(rows: &[Row], counts: &[Costs]) -> String {
-    let bare = counts[0];
-    let lines = rows.iter().zip(counts).map(|(row, costs)| {
+    let lines = with_bare(rows, counts).map(|(row, costs, bare)| {
         let cells = (0..4).map(|it| row.over_bare(costs[it], bare[it], DIGITS[it]));
         [row.name.to_owned()].into_iter().chain(cells).collect()
     });
     table(&HEADER, lines)
 }
 
+/// Each row with its costs, and those of the bare service that it is to be compared with.
+fn with_bare<'a>(
+    rows: &'a [Row],
+    counts: &'a [Costs],
+) -> impl Iterator<Item = (&'a Row, &'a Costs, &'a Costs)> {
+    let all: Vec<_> = rows.iter().zip(counts).collect();
+    let bare: Vec<_> = bare_of(&all, |(row, _)| row.kind).map(|it| it.1).collect();
+    let all = all.into_iter().zip(bare);
+    all.map(|((row, costs), bare)| (row, costs, bare))
+}
+
 /// Compares ours with what is published, and tells what differs.
 fn check(rows: &[Row], counts: &[Costs]) -> ExitCode {
     let published = published(SECTION);
-    let bare = counts[0];
     let mut exit = ExitCode::SUCCESS;
     let is_ours = |row: &Row| matches!(row.kind, Kind::Ours | Kind::OurMetrics);
-    for (row, costs) in rows.iter().zip(counts).filter(|(row, _)| is_ours(row)) {
+    for (row, costs, bare) in with_bare(rows, counts).filter(|(row, ..)| is_ours(row)) {
         let cells = published
             .iter()
             .find(|cells| cells[0] == row.name)

@@ -25,7 +25,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, measuremen
 use crate::common::{
     Load,
     exporters::Exporters,
-    rows::{Kind, Row, rows},
+    rows::{Kind, Row, bare_of, rows},
     table::{publish, table},
 };
 
@@ -134,18 +134,17 @@ fn time(exporters: &Exporters, row: &Row, requests: u64, frames: u64) -> Duratio
 }
 
 fn report(measured: &[Measured]) -> String {
-    let bare = &measured[0];
-    let over_bare = |it: &Measured| it.ns_per_request() - bare.ns_per_request();
+    let over_bare = |it: &Measured, bare: &Measured| it.ns_per_request() - bare.ns_per_request();
     let cheapest_of_theirs = measured
         .iter()
         .filter(|it| it.row.kind == Kind::TheirMetrics)
-        .map(over_bare)
+        .map(|it| over_bare(it, &measured[0]))
         .fold(f64::INFINITY, f64::min);
-    let line = |it: &Measured| {
+    let line = |(it, bare): (&Measured, &Measured)| {
         let (request, frame) = (it.ns_per_request(), it.ns_per_frame());
         let share = match it.row.kind {
             Kind::OurMetrics | Kind::TheirMetrics => {
-                format!("{:.2}", over_bare(it) / cheapest_of_theirs)
+                format!("{:.2}", over_bare(it, bare) / cheapest_of_theirs)
             }
             Kind::Bare | Kind::Ours | Kind::Theirs => String::new(),
         };
@@ -166,5 +165,6 @@ fn report(measured: &[Measured]) -> String {
         "× bare",
         "of the cheapest published metrics layer",
     ];
-    table(&header, measured.iter().map(line))
+    let bare = bare_of(measured, |it| it.row.kind);
+    table(&header, measured.iter().zip(bare).map(line))
 }

@@ -31,7 +31,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::{Layer, Service, layer::util::Identity};
 
 use crate::common::{
-    Answer, Load, exchange, exporters, ours, request,
+    Answer, Load, Sort, exchange, exporters, ours, request,
     table::{publish, table},
 };
 
@@ -87,14 +87,22 @@ where
         value,
         digits,
     };
-    let short = || layer.layer(Answer { frames: 1 });
+    let short = || {
+        layer.layer(Answer {
+            frames: 1,
+            sort: Sort::Plain,
+        })
+    };
     let mut figures = Vec::new();
     for (layer, what) in [
         (unrecorded, "label sets, no recorder"),
         (layer, "label sets"),
     ] {
         for label_sets in LABEL_SETS {
-            let service = layer.layer(Answer { frames: 1 });
+            let service = layer.layer(Answer {
+                frames: 1,
+                sort: Sort::Plain,
+            });
             let ns = ns_per_request(exporter, [(service, requests("/p", label_sets))]);
             figures.push(figure(format!("ns/request, {label_sets} {what}"), ns, 0));
         }
@@ -177,10 +185,10 @@ where
     let mut least = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        load.drive(layer);
+        load.drive(layer, Sort::Plain);
         least = least.min(start.elapsed().as_secs_f64());
     }
-    let allocations = measure(|| load.drive(layer)).count_total;
+    let allocations = measure(|| load.drive(layer, Sort::Plain)).count_total;
     (least * 1e9 / FRAMES as f64, allocations as f64)
 }
 

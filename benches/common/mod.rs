@@ -15,7 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::HOST};
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONTENT_TYPE, HOST},
+};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use tower::{Layer, Service};
@@ -61,7 +64,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn drive<L, B>(self, layer: &L)
+    pub(crate) fn drive<L, B>(self, layer: &L, sort: Sort)
     where
         L: Layer<Answer>,
         L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>>,
@@ -69,6 +72,7 @@ impl Load {
     {
         let mut service = layer.layer(Answer {
             frames: self.frames,
+            sort,
         });
         let request = request("/v1/chat");
         for _ in 0..self.requests {
@@ -77,10 +81,20 @@ impl Load {
     }
 }
 
+/// What is answered. Frames have 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// A body of known size.
+    Plain,
+    /// An event stream of unknown size, an event in each frame.
+    Events,
+}
+
 /// The bare service: answers at once with as many frames.
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) frames: u64,
+    pub(crate) sort: Sort,
 }
 
 impl<B> Service<Request<B>> for Answer {
@@ -93,13 +107,31 @@ impl<B> Service<Request<B>> for Answer {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        ready(Ok(Response::new(Frames { left: self.frames })))
+        let mut response = Response::new(Frames {
+            left: self.frames,
+            data: match self.sort {
+                Sort::Plain => DATA,
+                Sort::Events => EVENT,
+            },
+            is_sized: self.sort == Sort::Plain,
+        });
+        if self.sort == Sort::Events {
+            let event_stream = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert(CONTENT_TYPE, event_stream);
+        }
+        ready(Ok(response))
     }
 }
 
-/// A body of known size, of frames of 64 bytes.
+const DATA: &[u8; 64] = &[b'x'; 64];
+const EVENT: &[u8; 64] =
+    b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" a token\"}}]}\n\n";
+
+/// A body of so many frames.
 pub(crate) struct Frames {
     left: u64,
+    data: &'static [u8; 64],
+    is_sized: bool,
 }
 
 impl Body for Frames {
@@ -112,12 +144,16 @@ impl Body for Frames {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.left.checked_sub(1).map(|left| {
             self.left = left;
-            Ok(Frame::data(Bytes::from_static(&[b'x'; 64])))
+            Ok(Frame::data(Bytes::from_static(self.data)))
         }))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left * 64)
+        if self.is_sized {
+            SizeHint::with_exact(self.left * 64)
+        } else {
+            SizeHint::default()
+        }
     }
 
     fn is_end_stream(&self) -> bool {

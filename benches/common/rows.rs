@@ -7,7 +7,9 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::Empty;
 use opentelemetry_instrumentation_tower::http::server;
-use tower::{Layer, Service, layer::util::Identity, util::MapResponseLayer};
+use tower::{
+    Layer, Service, layer::util::Identity, limit::ConcurrencyLimitLayer, util::MapResponseLayer,
+};
 use tower_http::{
     metrics::InFlightRequestsLayer,
     on_early_drop::{EarlyDropsAsFailures, OnEarlyDropLayer},
@@ -19,9 +21,12 @@ use tower_otel_http_metrics::HTTPMetricsLayerBuilder;
 use tower_passthrough::{headers::HeadersLayer, observe::ObserveLayer};
 
 use super::{
-    Answer, Frames, Load,
+    Answer, Frames, Load, Sort,
     exporters::Exporters,
-    ours::{Count, Nothing, all, capture, metrics, three_headers},
+    ours::{
+        Count, Nothing, all, buffering_1000, buffering_auto, capture, concurrency_limit, drain,
+        for_long_streams, idle_timeout, keep_alive, metrics, metrics_of_events, tap, three_headers,
+    },
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,20 +63,51 @@ where
     L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>>,
     B: Body,
 {
+    of_sort(Sort::Plain, kind, name, layer)
+}
+
+fn events<L, B>(kind: Kind, name: &'static str, layer: L) -> Row
+where
+    L: Layer<Answer> + 'static,
+    L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>>,
+    B: Body,
+{
+    of_sort(Sort::Events, kind, name, layer)
+}
+
+fn of_sort<L, B>(sort: Sort, kind: Kind, name: &'static str, layer: L) -> Row
+where
+    L: Layer<Answer> + 'static,
+    L::Service: Service<Request<Empty<Bytes>>, Response = Response<B>>,
+    B: Body,
+{
     Row {
         kind,
         name,
         carried: size_of::<B>() - size_of::<Frames>(),
-        drive: Box::new(move |load| load.drive(&layer)),
+        drive: Box::new(move |load| load.drive(&layer, sort)),
     }
 }
 
-/// The first is the bare service.
+/// Each bare service is followed by all that is to be compared with it.
 pub(crate) fn rows(exporters: &Exporters) -> Vec<Row> {
     let mut rows = ours();
+    rows.extend(tower());
     rows.extend(tower_http());
     rows.extend(their_metrics(exporters));
+    rows.extend(of_event_streams());
     rows
+}
+
+/// For each of these, the one of the bare service that it is to be compared with.
+pub(crate) fn bare_of<T>(all: &[T], kind: impl Fn(&T) -> Kind) -> impl Iterator<Item = &T> {
+    let mut bare = None;
+    all.iter().map(move |it| {
+        if kind(it) == Kind::Bare {
+            bare = Some(it);
+        }
+        bare.expect("the first is bare")
+    })
 }
 
 fn ours() -> Vec<Row> {
@@ -85,10 +121,42 @@ fn ours() -> Vec<Row> {
         row(Ours, "capture", capture()),
         row(Ours, "headers, three", three_headers()),
         row(Ours, "headers, sse, skipped", HeadersLayer::sse()),
+        row(Ours, "tap, skipped", tap()),
+        row(Ours, "keep-alive, skipped", keep_alive()),
+        row(Ours, "drain, skipped", drain()),
+        row(Ours, "idle timeout", idle_timeout()),
+        row(Ours, "concurrency limit", concurrency_limit()),
+        row(Ours, "buffering, 1,000 routes", buffering_1000()),
+        row(Ours, "buffering, nothing to say", buffering_auto()),
         row(OurMetrics, "metrics", metrics()),
+        row(
+            OurMetrics,
+            "metrics of events, skipped",
+            metrics_of_events(),
+        ),
         row(OurMetrics, "metrics and capture in one", both),
         row(OurMetrics, "headers, metrics, capture", all(metrics())),
     ]
+}
+
+fn of_event_streams() -> Vec<Row> {
+    use Kind::{Bare, Ours};
+
+    vec![
+        events(Bare, "bare, event stream", Identity::new()),
+        events(Ours, "metrics, event stream", metrics()),
+        events(Ours, "metrics of events", metrics_of_events()),
+        events(Ours, "tap", tap()),
+        events(Ours, "keep-alive", keep_alive()),
+        events(Ours, "drain", drain()),
+        events(Ours, "idle timeout, event stream", idle_timeout()),
+        events(Ours, "drain, keep-alive, idle timeout", for_long_streams()),
+    ]
+}
+
+fn tower() -> Vec<Row> {
+    let limit = ConcurrencyLimitLayer::new(1_000);
+    vec![row(Kind::Theirs, "tower ConcurrencyLimit", limit)]
 }
 
 fn tower_http() -> Vec<Row> {

@@ -35,7 +35,7 @@ pub(crate) fn text(audits: &[Audit]) -> Result<String, fmt::Error> {
 }
 
 fn row(layer: &str, package: &str, asks: &str, verdict: &str) -> String {
-    format!("{layer:<28} {package:<43} {asks:<5} {verdict}\n")
+    format!("{layer:<30} {package:<43} {asks:<5} {verdict}\n")
 }
 
 /// One row for each layer, with the number of checks that fail of each capability.

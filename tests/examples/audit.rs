@@ -3,7 +3,7 @@
 use crate::process::Process;
 
 /// Layer; what it asks of the response's body; checks that fail, with a `?` those left unseen.
-const FOUND: [(&str, &str, &str); 35] = [
+const FOUND: [(&str, &str, &str); 45] = [
     ("CompressionLayer (SSE)", "-", ""),
     ("CompressionLayer (gRPC)", "-", ""),
     (
@@ -51,7 +51,7 @@ const FOUND: [(&str, &str, &str); 35] = [
     ("PropagateRequestIdLayer", "-", ""),
     ("NormalizePathLayer", "-", ""),
     ("TimeoutLayer (tower)", "-", ""),
-    ("ConcurrencyLimitLayer", "-", ""),
+    ("ConcurrencyLimitLayer (tower)", "-", ""),
     ("from_fn", "Send", ""),
     ("BaseMetricLayer", "-", ""),
     ("BaseMetricLayer (body size)", "-", ""),
@@ -78,7 +78,17 @@ const FOUND: [(&str, &str, &str); 35] = [
     ("HeadersLayer", "-", ""),
     ("MetricsLayer", "-", ""),
     ("CaptureLayer", "-", ""),
-    ("these four, stacked", "-", ""),
+    ("TapLayer", "-", ""),
+    ("BufferingLayer", "-", ""),
+    ("ConcurrencyLimitLayer", "-", ""),
+    ("these seven, stacked", "-", ""),
+    ("KeepAliveLayer", "-", ""),
+    ("DrainLayer", "-", ""),
+    ("IdleTimeoutLayer", "-", ""),
+    ("these three, stacked", "-", ""),
+    ("KeepAliveLayer (SSE)", "-", "size_hint.bounds"),
+    ("DrainLayer (SSE)", "-", "size_hint.bounds"),
+    ("IdleTimeoutLayer (SSE)", "-", ""),
 ];
 
 #[tokio::test]

@@ -14,22 +14,15 @@
 mod audit;
 mod gateway;
 mod observability;
+#[path = "../common/patience.rs"]
+mod patience;
 mod process;
 mod small;
 mod wire;
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Fails what would hang.
-async fn soon<T>(what: &str, awaited: impl Future<Output = T>) -> T {
-    let came = tokio::time::timeout(PATIENCE, awaited).await;
-    came.unwrap_or_else(|_| panic!("waited in vain for {what}"))
-}
+use crate::patience::{PATIENCE, soon};
 
 /// Asks again until it comes, or fails with what it was told last.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {

@@ -23,7 +23,7 @@ pub(super) fn audits() -> Vec<Audit> {
     [
         checked! { "tower", kit;
             "TimeoutLayer (tower)" => TimeoutLayer::new(MINUTE),
-            "ConcurrencyLimitLayer" => ConcurrencyLimitLayer::new(1),
+            "ConcurrencyLimitLayer (tower)" => ConcurrencyLimitLayer::new(1),
         },
         vec![axum_from_fn()],
         checked! { "axum-prometheus", kit;
