@@ -65,11 +65,12 @@ pub use self::{
 };
 use crate::{ResponseHead, media_type};
 
-/// Whether what follows this head is an event stream that can be read: of that type, and not
-/// encoded.
+/// Whether what follows this head is an event stream that can be read, unless it is to HEAD: of that
+/// type, and not encoded.
 pub(crate) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
     media_type::is(headers, "text/event-stream")
         && status.is_success()
+        && status != StatusCode::NO_CONTENT
         && headers
             .get_all(&CONTENT_ENCODING)
             .iter()

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use bytes::Buf;
-use http::{Method, StatusCode};
+use http::Method;
 use tower_layer::Layer;
 
 use super::{chunks::for_each_chunk, events::Events, is_event_stream};
@@ -218,7 +218,7 @@ impl<C: FnMut(Tapped<'_>) + Send + 'static> Observer for TapObserver<C> {
             max_event_bytes,
         } = tap
         {
-            if has_events(head) {
+            if is_event_stream(head.status, head.headers) && !head.tunnel {
                 let events = Some(Box::new(Events::new(max_event_bytes)));
                 self.tap = Tap::Reads { sink, events };
             }
@@ -237,12 +237,6 @@ impl<C: FnMut(Tapped<'_>) + Send + 'static> Observer for TapObserver<C> {
             sink(Tapped::End(outcome));
         }
     }
-}
-
-fn has_events(head: &ResponseHead<'_>) -> bool {
-    is_event_stream(head.status, head.headers)
-        && head.status != StatusCode::NO_CONTENT
-        && !head.tunnel
 }
 
 // Inline, as `Events::feed` is not: what is handed to it is a slice. A reference to the frame would
