@@ -109,7 +109,12 @@ impl<'a, B: Body> From<&'a Response<B>> for ResponseHead<'a> {
 
 /// The one thing that matters about the request once it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+#[allow(
+    unnameable_types,
+    unreachable_pub,
+    reason = "some layers note it, by a trait that is sealed"
+)]
+pub enum Asked {
     Head,
     Connect,
     Other,
@@ -134,6 +139,13 @@ impl Asked {
             || status.is_informational()
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED
+    }
+
+    /// Whether content may follow a head with this status.
+    #[cfg(any(feature = "buffering", feature = "sse"))]
+    #[inline]
+    pub(crate) fn may_have_content(self, status: StatusCode) -> bool {
+        !self.has_no_content(status) && !self.is_tunnel(status)
     }
 
     /// Whether the connection stops speaking HTTP after a head with this status: 101 (RFC 9110

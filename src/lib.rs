@@ -69,7 +69,7 @@
 //! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
 //!   [the table](observe#when-is-a-dropped-body-complete).
 //!
-//! Those that end streams or add to them ([which they are](wrap)) keep this of each response that they
+//! Those that end streams or add to them ([which they are](alter)) keep this of each response that they
 //! leave alone, and say what they change of the others.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
@@ -78,6 +78,13 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(any(
+    feature = "buffering",
+    feature = "headers",
+    feature = "sse",
+    feature = "timeout"
+))]
+pub mod alter;
 #[cfg(feature = "buffering")]
 pub mod buffering;
 #[cfg(feature = "capture")]
@@ -103,8 +110,6 @@ pub mod timeout;
 #[cfg(any(feature = "sse", feature = "timeout"))]
 pub mod timer;
 mod unwind;
-#[cfg(any(feature = "sse", feature = "timeout"))]
-pub mod wrap;
 
 pub use self::{
     error::BuildError,

@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use http::Response;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -51,9 +51,9 @@ use tower_layer::Layer;
 use crate::timer::TokioTimer;
 use crate::{
     BuildError,
+    alter::{Alter, Alteration, Note},
     error::BoxError,
     timer::{Quiet, Timer},
-    wrap::{Wrap, WrapBody, sealed::Sealed},
 };
 
 /// Ends a response body with an error if no frame comes for too long.
@@ -94,19 +94,27 @@ impl<T: Timer> IdleTimeoutLayer<T> {
 }
 
 impl<S, T: Clone> Layer<S> for IdleTimeoutLayer<T> {
-    type Service = Wrap<S, Self>;
+    type Service = Alter<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Wrap::new(inner, self.clone())
+        Alter::new(inner, self.clone())
     }
 }
 
-impl<T> Sealed for IdleTimeoutLayer<T> {}
+impl<B, T: Timer + Clone> Note<B> for IdleTimeoutLayer<T> {
+    fn note(&self, _: &mut Request<B>) {}
+}
 
-impl<B, T: Timer + Clone> WrapBody<B> for IdleTimeoutLayer<T> {
-    type Body = IdleTimeoutBody<B, T>;
+impl<T: Timer + Clone> Alteration for IdleTimeoutLayer<T> {
+    type Noted = ();
+    type Body<B> = IdleTimeoutBody<B, T>;
 
-    fn wrap(&self, response: Response<B>, _: bool, _: &mut Context<'_>) -> Response<Self::Body> {
+    fn alter<B: Body>(
+        &self,
+        response: Response<B>,
+        (): &(),
+        _: &mut Context<'_>,
+    ) -> Response<Self::Body<B>> {
         response.map(|inner| IdleTimeoutBody {
             inner,
             quiet: Quiet::new(self.timer.clone(), self.limit),

@@ -72,22 +72,19 @@ mod control;
 mod published;
 mod routes;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    str::FromStr,
-    task::{Context, Poll, ready},
-};
+use std::{fmt, str::FromStr, task::Context};
 
 use http::{HeaderName, HeaderValue, Request, Response, uri::PathAndQuery};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_service::Service;
 
 pub use self::control::BufferingControl;
-use crate::{BuildError, ResponseHead, head::Asked, media_type};
+use crate::{
+    BuildError, ResponseHead,
+    alter::{Alter, Alteration, Note},
+    head::Asked,
+    media_type,
+};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -221,76 +218,35 @@ impl BufferingLayer {
 }
 
 impl<S> Layer<S> for BufferingLayer {
-    type Service = BufferingService<S>;
+    type Service = Alter<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        BufferingService {
-            inner,
-            control: self.control.clone(),
-        }
+        Alter::new(inner, self.clone())
     }
 }
 
-/// The service of [`BufferingLayer`].
-#[derive(Debug, Clone)]
-pub struct BufferingService<S> {
-    inner: S,
-    control: BufferingControl,
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for BufferingService<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+impl<B> Note<B> for BufferingLayer {
+    fn note(&self, request: &mut Request<B>) -> Self::Noted {
         // A handle of what the request has, not a copy.
         let target = request.uri().path_and_query().cloned();
-        let asked = Asked::from(request.method());
-        ResponseFuture {
-            inner: self.inner.call(request),
-            control: self.control.clone(),
-            target,
-            asked,
-        }
+        (target, Asked::from(request.method()))
     }
 }
 
-pin_project! {
-    /// The future of [`BufferingService`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
-        #[pin]
-        inner: F,
-        control: BufferingControl,
-        target: Option<PathAndQuery>,
-        asked: Asked,
-    }
-}
+impl Alteration for BufferingLayer {
+    type Noted = (Option<PathAndQuery>, Asked);
+    type Body<B> = B;
 
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut result = ready!(this.inner.poll(cx));
-        if let Ok(response) = &mut result {
-            let path = this.target.as_ref().map_or("", PathAndQuery::path);
-            this.control.policy_for(path).apply(response, *this.asked);
-        }
-        Poll::Ready(result)
+    fn alter<B: Body>(
+        &self,
+        mut response: Response<B>,
+        (target, asked): &Self::Noted,
+        _: &mut Context<'_>,
+    ) -> Response<B> {
+        let path = target.as_ref().map_or("", PathAndQuery::path);
+        let policy = self.control.policy_for(path);
+        policy.apply(&mut response, *asked);
+        response
     }
 }
 
@@ -315,10 +271,8 @@ impl Policy {
 
 fn looks_like_a_stream<B: Body>(response: &Response<B>, asked: Asked) -> bool {
     let head = ResponseHead::new(response, asked);
-    if head.tunnel || asked.has_no_content(head.status) {
-        return false;
-    }
-    media_type::essence(head.headers).is_some_and(is_streamed) || !head.has_length()
+    asked.may_have_content(head.status)
+        && (media_type::essence(head.headers).is_some_and(is_streamed) || !head.has_length())
 }
 
 /// Whether content of this type is made to be read while it is being written.

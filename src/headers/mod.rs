@@ -39,27 +39,26 @@
 //! A panic in a condition or in a computed value goes to the caller: of `call` if it looks at the
 //! request, of the future's `poll` if it looks at the response.
 
+mod checked;
+mod field;
 mod rule;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{fmt, sync::Arc, task::Context};
 
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower_layer::Layer;
-use tower_service::Service;
 
-use self::rule::{Action, Checked, Value, content_type};
-pub use self::rule::{
-    FixedValue, Name, OnRequest, OnResponse, RequestRule, ResponseRule, Rule, Stage,
+use self::checked::{Action, Checked, Rules, Unmet, Value, content_type};
+pub use self::{
+    field::{FixedValue, Name},
+    rule::{OnRequest, OnResponse, RequestRule, ResponseRule, Rule, Stage},
 };
-use crate::{BuildError, RequestHead, ResponseHead, head::Asked};
+use crate::{
+    BuildError,
+    alter::{Alter, Alteration, Note},
+    head::Asked,
+};
 
 /// Applies [rules](Rule) to the heads of requests and responses.
 ///
@@ -115,23 +114,38 @@ impl HeadersLayer {
             ),
         ];
         Self {
-            rules: Arc::new(Rules {
-                request: Vec::new(),
-                response,
-                judged: 0,
-            }),
+            rules: Arc::new(Rules::unconditional(response)),
         }
     }
 }
 
 impl<S> Layer<S> for HeadersLayer {
-    type Service = Headers<S>;
+    type Service = Alter<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Headers {
-            inner,
-            rules: Arc::clone(&self.rules),
-        }
+        Alter::new(inner, self.clone())
+    }
+}
+
+impl<B: Body> Note<B> for HeadersLayer {
+    fn note(&self, request: &mut Request<B>) -> Self::Noted {
+        let unmet = self.rules.on_request(request);
+        (unmet, Asked::from(request.method()))
+    }
+}
+
+impl Alteration for HeadersLayer {
+    type Noted = (Unmet, Asked);
+    type Body<B> = B;
+
+    fn alter<B: Body>(
+        &self,
+        mut response: Response<B>,
+        (unmet, asked): &Self::Noted,
+        _: &mut Context<'_>,
+    ) -> Response<B> {
+        self.rules.on_response(&mut response, *unmet, *asked);
+        response
     }
 }
 
@@ -175,146 +189,9 @@ impl HeadersLayerBuilder {
             rules.into_iter().map(|rule| rule.checked).collect()
         }
 
-        let (request, response) = (checked(self.request)?, checked(self.response)?);
-        let judged = response
-            .iter()
-            .filter(|rule| rule.has_request_conditions())
-            .count();
-        if judged > Unmet::BITS {
-            return Err(BuildError::new(format_args!(
-                "more than {} response rules have conditions on the request: \
-                 put some of them into a second layer",
-                Unmet::BITS
-            )));
-        }
+        let rules = Rules::new(checked(self.request)?, checked(self.response)?)?;
         Ok(HeadersLayer {
-            rules: Arc::new(Rules {
-                request,
-                response,
-                judged,
-            }),
+            rules: Arc::new(rules),
         })
-    }
-}
-
-#[derive(Debug)]
-struct Rules {
-    request: Vec<Checked<OnRequest>>,
-    response: Vec<Checked<OnResponse>>,
-    /// How many of the response rules have conditions on the request.
-    judged: usize,
-}
-
-/// Which of the response rules with conditions on the request, counted in their order, are out.
-/// They are judged while there is a request to look at.
-#[derive(Debug, Clone, Copy)]
-struct Unmet(u64);
-
-impl Unmet {
-    const BITS: usize = u64::BITS as usize;
-}
-
-impl Rules {
-    fn on_request<B: Body>(&self, request: &mut Request<B>) -> Unmet {
-        let unmet = match self.judged {
-            0 => Unmet(0),
-            _ => self.unmet(&RequestHead::from(&*request)),
-        };
-        for rule in &self.request {
-            rule.apply(request, Request::headers_mut, |request| {
-                RequestHead::from(request)
-            });
-        }
-        unmet
-    }
-
-    fn unmet(&self, head: &RequestHead<'_>) -> Unmet {
-        let judged = self
-            .response
-            .iter()
-            .filter(|rule| rule.has_request_conditions());
-        Unmet(judged.enumerate().fold(0, |unmet, (bit, rule)| {
-            let met = rule.request_conditions.iter().all(|holds| holds(head));
-            unmet | (u64::from(!met) << bit)
-        }))
-    }
-
-    fn on_response<B: Body>(&self, response: &mut Response<B>, unmet: Unmet, asked: Asked) {
-        let mut unmet = unmet.0;
-        for rule in &self.response {
-            if rule.has_request_conditions() {
-                let out = unmet & 1 == 1;
-                unmet >>= 1;
-                if out {
-                    continue;
-                }
-            }
-            rule.apply(response, Response::headers_mut, |response| {
-                ResponseHead::new(response, asked)
-            });
-        }
-    }
-}
-
-/// The service of [`HeadersLayer`].
-#[derive(Debug, Clone)]
-pub struct Headers<S> {
-    inner: S,
-    rules: Arc<Rules>,
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Headers<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ReqBody: Body,
-    ResBody: Body,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let unmet = self.rules.on_request(&mut request);
-        let asked = Asked::from(request.method());
-        let inner = self.inner.call(request);
-        ResponseFuture {
-            inner,
-            rules: Arc::clone(&self.rules),
-            unmet,
-            asked,
-        }
-    }
-}
-
-pin_project! {
-    /// The future of [`Headers`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
-        #[pin]
-        inner: F,
-        rules: Arc<Rules>,
-        unmet: Unmet,
-        asked: Asked,
-    }
-}
-
-impl<F, B, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut result = ready!(this.inner.poll(cx));
-        if let Ok(response) = &mut result {
-            this.rules.on_response(response, *this.unmet, *this.asked);
-        }
-        Poll::Ready(result)
     }
 }

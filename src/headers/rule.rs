@@ -1,10 +1,13 @@
-use std::{borrow::Cow, fmt};
+//! Rules, as they are written.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{InvalidHeaderName, InvalidHeaderValue},
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::{
+    checked::{Action, Checked, Compute, Value, content_type},
+    field::{FixedValue, Name, checked_name},
 };
-
 use crate::{BuildError, RequestHead, ResponseHead, media_type};
 
 /// Whose header fields a [`Rule`] changes: [`OnRequest`] or [`OnResponse`].
@@ -26,25 +29,13 @@ pub struct OnRequest;
 #[non_exhaustive]
 pub struct OnResponse;
 
-/// Nobody else is to implement these.
+/// Nobody else is to implement it.
 mod sealed {
     #![allow(unnameable_types, reason = "so that nobody can")]
-
-    use http::{HeaderName, HeaderValue};
 
     pub trait Stage {}
     impl Stage for super::OnRequest {}
     impl Stage for super::OnResponse {}
-
-    pub trait Name {}
-    impl Name for HeaderName {}
-    impl Name for &'static str {}
-    impl Name for String {}
-
-    pub trait FixedValue {}
-    impl FixedValue for HeaderValue {}
-    impl FixedValue for &'static str {}
-    impl FixedValue for String {}
 }
 
 impl Stage for OnRequest {
@@ -203,211 +194,5 @@ impl Rule<OnResponse> {
             rule.request_conditions.push(Box::new(condition));
             Ok(())
         })
-    }
-}
-
-/// What names a header field: a [`HeaderName`], a `&'static str` or a [`String`].
-pub trait Name: sealed::Name {
-    #[doc(hidden)]
-    fn written(&self) -> &str;
-
-    #[doc(hidden)]
-    fn checked(self) -> Result<HeaderName, InvalidHeaderName>;
-}
-
-/// What gives a field's fixed value: a [`HeaderValue`], a `&'static str` or a [`String`].
-pub trait FixedValue: sealed::FixedValue {
-    #[doc(hidden)]
-    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue>;
-}
-
-impl Name for HeaderName {
-    fn written(&self) -> &str {
-        self.as_str()
-    }
-
-    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
-        Ok(self)
-    }
-}
-
-impl Name for String {
-    fn written(&self) -> &str {
-        self
-    }
-
-    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
-        HeaderName::try_from(self)
-    }
-}
-
-impl Name for &'static str {
-    fn written(&self) -> &str {
-        self
-    }
-
-    fn checked(self) -> Result<HeaderName, InvalidHeaderName> {
-        let name = HeaderName::try_from(self)?;
-        // Each response gets a clone, and one of a static name counts no references. It must be
-        // written in lower case, though.
-        Ok(if name.as_str() == self {
-            HeaderName::from_static(self)
-        } else {
-            name
-        })
-    }
-}
-
-impl FixedValue for HeaderValue {
-    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
-        Ok(self)
-    }
-}
-
-impl FixedValue for String {
-    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
-        HeaderValue::try_from(self)
-    }
-}
-
-impl FixedValue for &'static str {
-    fn checked(self) -> Result<HeaderValue, InvalidHeaderValue> {
-        let value = HeaderValue::try_from(self)?;
-        // As with names; a static value must be ASCII.
-        Ok(if self.is_ascii() {
-            HeaderValue::from_static(self)
-        } else {
-            value
-        })
-    }
-}
-
-pub(super) type Condition<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> bool + Send + Sync>;
-type Compute<S> = Box<dyn Fn(&<S as Stage>::Head<'_>) -> Option<HeaderValue> + Send + Sync>;
-
-pub(super) fn content_type<S: Stage>(media_type: Cow<'static, str>) -> Condition<S> {
-    Box::new(move |head| media_type::is(S::headers(head), &media_type))
-}
-
-fn checked_name<N: Name>(name: N) -> Result<HeaderName, BuildError> {
-    let written = name.written().to_owned();
-    let refused = |why: &dyn fmt::Display| {
-        Err(BuildError::new(format_args!(
-            "header rule for `{written}`: {why}"
-        )))
-    };
-    let name = match name.checked() {
-        Ok(name) => name,
-        Err(error) => return refused(&error),
-    };
-    match name.as_str() {
-        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => {
-            refused(
-                &"the field is connection-specific: HTTP/2 forbids it (RFC 9113 section 8.2.2), on HTTP/1 it is the server's own",
-            )
-        }
-        "te" => refused(
-            &"the field is connection-specific: HTTP/2 allows nothing but `trailers` in it (RFC 9113 section 8.2.2), which is the client's own",
-        ),
-        "content-length" => {
-            refused(&"the field tells the length of a body that this layer does not know")
-        }
-        "trailer" => {
-            refused(&"the field announces the trailers of a body that this layer does not know")
-        }
-        _ => Ok(name),
-    }
-}
-
-/// A rule in which nothing is wrong.
-pub(super) struct Checked<S: Stage> {
-    name: HeaderName,
-    action: Action<S>,
-    pub(super) conditions: Vec<Condition<S>>,
-    /// Only response rules have these.
-    pub(super) request_conditions: Vec<Condition<OnRequest>>,
-}
-
-pub(super) enum Action<S: Stage> {
-    Insert(Value<S>),
-    Append(Value<S>),
-    IfAbsent(Value<S>),
-    Remove,
-}
-
-pub(super) enum Value<S: Stage> {
-    Fixed(HeaderValue),
-    Computed(Compute<S>),
-}
-
-impl<S: Stage> Checked<S> {
-    pub(super) fn new(name: HeaderName, action: Action<S>) -> Self {
-        Self {
-            name,
-            action,
-            conditions: Vec::new(),
-            request_conditions: Vec::new(),
-        }
-    }
-
-    pub(super) fn has_request_conditions(&self) -> bool {
-        !self.request_conditions.is_empty()
-    }
-
-    /// Does to the message what the rule says. Its `head` is looked at only if need be.
-    pub(super) fn apply<M>(
-        &self,
-        message: &mut M,
-        fields: impl Fn(&mut M) -> &mut HeaderMap,
-        head: impl Fn(&M) -> S::Head<'_>,
-    ) {
-        if !self.conditions.is_empty() {
-            let head = head(message);
-            if !self.conditions.iter().all(|holds| holds(&head)) {
-                return;
-            }
-        }
-        // A full map refuses the field; there is no better answer on a request path.
-        match &self.action {
-            Action::Remove => drop(fields(message).remove(&self.name)),
-            Action::IfAbsent(_) if fields(message).contains_key(&self.name) => {}
-            Action::Insert(value) | Action::IfAbsent(value) => {
-                if let Some(value) = value.get(|| head(message)) {
-                    drop(fields(message).try_insert(&self.name, value));
-                }
-            }
-            Action::Append(value) => {
-                if let Some(value) = value.get(|| head(message)) {
-                    drop(fields(message).try_append(&self.name, value));
-                }
-            }
-        }
-    }
-}
-
-impl<S: Stage> Value<S> {
-    #[inline]
-    fn get<'h>(&self, head: impl FnOnce() -> S::Head<'h>) -> Option<HeaderValue> {
-        match self {
-            Self::Fixed(value) => Some(value.clone()),
-            Self::Computed(value) => value(&head()),
-        }
-    }
-}
-
-impl<S: Stage> fmt::Debug for Checked<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let action = match &self.action {
-            Action::Insert(_) => "insert",
-            Action::Append(_) => "append",
-            Action::IfAbsent(_) => "if_absent",
-            Action::Remove => "remove",
-        };
-        let conditions = self.conditions.len() + self.request_conditions.len();
-        f.debug_struct("Rule")
-            .field("action", &format_args!("{action}"))
-            .field("name", &self.name)
-            .field("conditions", &conditions)
-            .finish_non_exhaustive()
     }
 }

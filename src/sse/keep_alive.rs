@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,8 +16,9 @@ use super::{is_open_ended, splice::Splice};
 use crate::timer::TokioTimer;
 use crate::{
     BuildError,
+    alter::{Alter, Alteration, Note},
+    head::Asked,
     timer::{Quiet, Timer},
-    wrap::{Wrap, WrapBody, sealed::Sealed},
 };
 
 /// Puts a comment into event streams that are quiet for long, so that nobody on the way takes them
@@ -133,25 +134,30 @@ impl<T: Timer> KeepAliveLayerBuilder<T> {
 }
 
 impl<S, T: Clone> Layer<S> for KeepAliveLayer<T> {
-    type Service = Wrap<S, Self>;
+    type Service = Alter<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Wrap::new(inner, self.clone())
+        Alter::new(inner, self.clone())
     }
 }
 
-impl<T> Sealed for KeepAliveLayer<T> {}
+impl<B, T: Timer + Clone> Note<B> for KeepAliveLayer<T> {
+    fn note(&self, request: &mut Request<B>) -> Asked {
+        Asked::from(request.method())
+    }
+}
 
-impl<B: Body, T: Timer + Clone> WrapBody<B> for KeepAliveLayer<T> {
-    type Body = KeepAliveBody<B, T>;
+impl<T: Timer + Clone> Alteration for KeepAliveLayer<T> {
+    type Noted = Asked;
+    type Body<B> = KeepAliveBody<B, T>;
 
-    fn wrap(
+    fn alter<B: Body>(
         &self,
         response: Response<B>,
-        has_content: bool,
+        asked: &Asked,
         _: &mut Context<'_>,
-    ) -> Response<Self::Body> {
-        let stream = (has_content && is_open_ended(&response)).then(|| Stream {
+    ) -> Response<Self::Body<B>> {
+        let stream = is_open_ended(&response, *asked).then(|| Stream {
             splice: Splice::default(),
             quiet: Quiet::new(self.timer.clone(), self.interval),
             line: self.line.clone(),

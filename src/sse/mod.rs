@@ -63,7 +63,7 @@ pub use self::{
     scanner::Scanner,
     tap::{Event, TapLayer, TapObserver, Tapped},
 };
-use crate::{ResponseHead, media_type};
+use crate::{ResponseHead, head::Asked, media_type};
 
 /// Whether what follows this head is an event stream that can be read, unless it is to HEAD: of that
 /// type, and not encoded.
@@ -78,8 +78,9 @@ pub(crate) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
 }
 
 /// Whether bytes may be put into this event stream or taken off: nobody was told its length.
-pub(crate) fn is_open_ended<B: Body>(response: &Response<B>) -> bool {
-    is_event_stream(response.status(), response.headers())
+fn is_open_ended<B: Body>(response: &Response<B>, asked: Asked) -> bool {
+    asked.may_have_content(response.status())
+        && is_event_stream(response.status(), response.headers())
         && !ResponseHead::from(response).has_length()
         && !response.body().is_end_stream()
 }

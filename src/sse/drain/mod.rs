@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode, header::RETRY_AFTER};
 use http_body::Body;
 use tower_layer::Layer;
 
@@ -21,8 +21,9 @@ use super::is_open_ended;
 use crate::timer::TokioTimer;
 use crate::{
     BuildError,
+    alter::{Alter, Alteration, Note},
+    head::Asked,
     timer::Timer,
-    wrap::{Wrap, WrapBody, sealed::Sealed},
 };
 
 /// Ends event streams between two events when a signal comes, so that a server can shut down.
@@ -254,31 +255,40 @@ impl<F, T> Clone for DrainLayer<F, T> {
 }
 
 impl<S, F, T> Layer<S> for DrainLayer<F, T> {
-    type Service = Wrap<S, Self>;
+    type Service = Alter<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Wrap::new(inner, self.clone())
+        Alter::new(inner, self.clone())
     }
 }
 
-impl<F, T> Sealed for DrainLayer<F, T> {}
-
-impl<B, F, S, T> WrapBody<B> for DrainLayer<F, T>
+impl<B, F, S, T> Note<B> for DrainLayer<F, T>
 where
-    B: Body,
     F: Fn() -> S,
     S: Future<Output = ()>,
     T: Timer + Clone,
 {
-    type Body = DrainBody<B, S, T>;
+    fn note(&self, request: &mut Request<B>) -> Asked {
+        Asked::from(request.method())
+    }
+}
 
-    fn wrap(
+impl<F, S, T> Alteration for DrainLayer<F, T>
+where
+    F: Fn() -> S,
+    S: Future<Output = ()>,
+    T: Timer + Clone,
+{
+    type Noted = Asked;
+    type Body<B> = DrainBody<B, S, T>;
+
+    fn alter<B: Body>(
         &self,
         response: Response<B>,
-        has_content: bool,
+        asked: &Asked,
         cx: &mut Context<'_>,
-    ) -> Response<Self::Body> {
-        if !has_content || !is_open_ended(&response) {
+    ) -> Response<Self::Body<B>> {
+        if !is_open_ended(&response, *asked) {
             return response.map(DrainBody::untouched);
         }
         let Settings {
