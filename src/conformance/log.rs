@@ -16,8 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     ScriptedError,
     script::{Readiness, Script},
-    stage::caught,
 };
+use crate::unwind::caught;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 

@@ -117,31 +117,35 @@
 //! - What happens after a time, such as a timeout that strikes; allocations; whether an upgraded
 //!   connection really works. Those need a clock, an allocator, a server.
 
+mod alarm;
+mod body;
 mod checks;
 mod log;
+mod open;
 mod report;
 mod script;
 mod service;
 mod stage;
+mod subject;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use self::{
+    body::{ScriptedBody, ScriptedError},
+    report::{Capability, Finding, Report, Verdict},
+    service::{InfallibleFuture, InfallibleService, ScriptedFuture, ScriptedService},
+};
 use self::{
     checks::{Check, Sight},
     log::BoxError,
     script::{Answer, Script},
-    stage::{Bench, Stop, Subject, Worn, caught},
+    stage::{Bench, Stop},
+    subject::{Subject, Worn},
 };
-pub use self::{
-    report::{Capability, Finding, Report, Verdict},
-    service::{
-        InfallibleFuture, InfallibleService, ScriptedBody, ScriptedError, ScriptedFuture,
-        ScriptedService,
-    },
-};
+use crate::unwind::caught;
 
 /// Checks a layer.
 ///

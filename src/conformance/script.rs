@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
 use super::{
+    body::{Role, ScriptedBody},
     log::Exchange,
-    service::{Marker, Role, ScriptedBody},
 };
 
 /// One check's script.
@@ -256,6 +256,11 @@ impl Script {
         self
     }
 }
+
+/// An extension of requests and responses, as servers put them there: `OnUpgrade`, `Protocol`,
+/// `ReasonPhrase`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marker;
 
 /// A value that is no text (RFC 9110 §5.5, obs-text): one that is parsed and written anew is lost.
 fn opaque() -> HeaderValue {

@@ -9,8 +9,9 @@ use super::{
 use crate::conformance::{
     Capability,
     log::{Failure, Given},
+    open::Open,
     script::{BodyScript, Script, Step, body, data, trailers},
-    stage::{Bench, Open, Stop},
+    stage::{Bench, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[

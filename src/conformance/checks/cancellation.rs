@@ -4,8 +4,9 @@ use super::{Check, ONE, Sight, TWO, see, unseen};
 use crate::conformance::{
     Capability,
     log::ExchangeSeen,
+    open::Open,
     script::{Do, Script, Step, body, data},
-    stage::{Bench, Open, Stop},
+    stage::{Bench, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[

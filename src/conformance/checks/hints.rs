@@ -6,8 +6,9 @@ use super::{Check, NOTHING, Sight, large, listed, promised, see, unseen};
 use crate::conformance::{
     Capability,
     log::{Given, Hints},
+    open::Open,
     script::{BodyScript, Script, Step, body},
-    stage::{Bench, Open, Stop},
+    stage::{Bench, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[

@@ -7,6 +7,7 @@ mod head;
 mod hints;
 mod readiness;
 mod request;
+mod request_body;
 mod wakers;
 
 use std::fmt;
@@ -17,9 +18,9 @@ use http::{Extensions, HeaderMap};
 use super::{
     Capability,
     log::{Actor, ExchangeSeen, Given, Hints},
-    script::Step,
-    service::Marker,
-    stage::{Bench, Open, Stop},
+    open::Open,
+    script::{Marker, Step},
+    stage::{Bench, Stop},
 };
 
 /// One thing that a layer must leave as it is.
@@ -50,6 +51,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Check> {
     [
         readiness::CHECKS,
         request::CHECKS,
+        request_body::CHECKS,
         head::CHECKS,
         body::CHECKS,
         hints::CHECKS,

@@ -5,9 +5,11 @@ use std::task::Poll;
 use super::{Check, ONE, Sight, THREE, TWO, listed, see, unseen};
 use crate::conformance::{
     Capability,
+    alarm::Alarm,
     log::{Failure, Given},
+    open::{Head, Open},
     script::{Do, Readiness, Script, body, data},
-    stage::{Alarm, Bench, Head, Open, Stage, Stop},
+    stage::{Bench, Stage, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[

@@ -3,9 +3,11 @@
 use super::{Check, ONE, Sight, TWO, see, woken};
 use crate::conformance::{
     Capability,
+    alarm::Alarm,
     log::Given,
+    open::{Head, Open},
     script::{Do, Script, Step, body, data},
-    stage::{Alarm, Bench, Head, Open, Stop},
+    stage::{Bench, Stop},
 };
 
 pub(super) const CHECKS: &[Check] = &[
