@@ -191,40 +191,33 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |column: fn(&Finding) -> &str, title: &str| {
-            let widths = self
-                .findings
-                .iter()
-                .map(|finding| column(finding).chars().count());
-            widths.max().unwrap_or(0).clamp(title.len(), WIDEST)
-        };
-        let checks = width(|finding| finding.check, "check");
-        let expected = width(|finding| &finding.expected, "expected");
+        let check = self.width("check", |finding| finding.check);
+        let expected = self.width("expected", |finding| &finding.expected);
 
         writeln!(
             f,
-            "{:checks$}  {:8}  {:expected$}  observed",
+            "{:check$}  {:8}  {:expected$}  observed",
             "check", "verdict", "expected"
         )?;
         for finding in &self.findings {
-            let Finding {
-                check,
-                verdict,
-                observed,
-                ..
-            } = finding;
-            let expect = &finding.expected;
-            writeln!(
-                f,
-                "{check:checks$}  {verdict:8}  {expect:expected$}  {observed}"
-            )?;
-            if *verdict == Verdict::Failed {
-                writeln!(f, "    = {}", finding.consequence)?;
-            }
+            finding.write_row(f, check, expected)?;
         }
         for capability in &self.needless {
             writeln!(f, "the exception for {capability} is not needed")?;
         }
+        self.write_counts(f)
+    }
+}
+
+impl Report {
+    /// How wide a column is that has this title.
+    fn width(&self, title: &str, column: fn(&Finding) -> &str) -> usize {
+        let findings = self.findings.iter();
+        let widths = findings.map(|finding| column(finding).chars().count());
+        widths.max().unwrap_or(0).clamp(title.len(), WIDEST)
+    }
+
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |of| {
             let findings = self.findings.iter();
             findings.filter(|finding| finding.verdict == of).count()
@@ -239,6 +232,21 @@ impl fmt::Display for Report {
             count(Verdict::Excepted),
             count(Verdict::NotApplicable),
         )
+    }
+}
+
+impl Finding {
+    /// Writes its row of the table, with columns of these widths, and the consequence if it failed.
+    fn write_row(&self, f: &mut fmt::Formatter<'_>, check: usize, expected: usize) -> fmt::Result {
+        writeln!(
+            f,
+            "{:check$}  {:8}  {:expected$}  {}",
+            self.check, self.verdict, self.expected, self.observed
+        )?;
+        if self.verdict == Verdict::Failed {
+            writeln!(f, "    = {}", self.consequence)?;
+        }
+        Ok(())
     }
 }
 

@@ -43,6 +43,7 @@ impl Settings {
         self.check_hosts()?;
         self.check_labels()?;
         self.check_style()?;
+        self.check_only_requests()?;
         self.check_numbers()
     }
 
@@ -130,12 +131,19 @@ impl Settings {
                 ));
             }
         }
+        Ok(())
+    }
+
+    fn check_only_requests(&self) -> Result<(), BuildError> {
+        if self.style != Style::OnlyRequests {
+            return Ok(());
+        }
         for (is_set, setting) in [
             (self.service.is_some(), "service"),
             (self.hosts.is_some(), "hosts"),
             (!matches!(self.path, Path::Matched), "path"),
         ] {
-            if !has_labels && !is_set {
+            if !is_set {
                 return refused(format_args!(
                     "`only_requests_total` has the labels service, host, path and status, but \
                      `{setting}` is not set"

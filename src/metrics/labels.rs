@@ -233,7 +233,7 @@ impl GrpcCode {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
-    use http_body_util::{Empty, Full};
+    use http_body_util::{BodyStream, Empty, Full, StreamBody};
 
     use super::*;
 
@@ -283,60 +283,42 @@ mod tests {
         assert_eq!(label("/", None), "_other");
     }
 
+    fn kind(asked: Asked, status: u16, fields: &[(&str, &str)], is_sized: bool) -> &'static str {
+        let mut response = Response::builder().status(status);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let sized = response.body(Full::new(&b"body"[..])).unwrap();
+        let kind = if is_sized {
+            Kind::of(&ResponseHead::from(&sized), asked)
+        } else {
+            let unsized_ = sized.map(|body| StreamBody::new(BodyStream::new(body)));
+            Kind::of(&ResponseHead::from(&unsized_), asked)
+        };
+        kind.as_str()
+    }
+
     #[test]
     fn kinds_are_told_by_the_head() {
-        let kind_to = |asked: Asked, status: u16, fields: &[(&str, &str)], sized: bool| {
-            let mut response = Response::builder().status(status);
-            for (name, value) in fields {
-                response = response.header(*name, *value);
-            }
-            let body = Full::new(&b"body"[..]);
-            if sized {
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), asked).as_str()
-            } else {
-                let body = http_body_util::BodyStream::new(body);
-                let body = http_body_util::StreamBody::new(body);
-                Kind::of(&ResponseHead::from(&response.body(body).unwrap()), asked).as_str()
-            }
-        };
-        let kind =
-            |status, fields: &[(&str, &str)], sized| kind_to(Asked::Other, status, fields, sized);
-        assert_eq!(kind(200, &[], true), "unary");
-        assert_eq!(kind(200, &[], false), "stream");
-        assert_eq!(kind(200, &[("content-length", "4")], false), "unary");
-        assert_eq!(
-            kind(200, &[("content-type", "text/event-stream; x=y")], true),
-            "stream"
-        );
-        assert_eq!(
-            kind(200, &[("content-type", "application/x-ndjson")], true),
-            "stream"
-        );
-        assert_eq!(
-            kind(200, &[("content-type", "application/grpc")], true),
-            "grpc"
-        );
-        assert_eq!(
-            kind(200, &[("content-type", "Application/gRPC+proto")], false),
-            "grpc"
-        );
-        assert_eq!(
-            kind(200, &[("content-type", "application/grp")], true),
-            "unary"
-        );
-        assert_eq!(kind(101, &[], true), "upgrade");
-        for no_content in [204, 304] {
-            assert_eq!(kind(no_content, &[], false), "unary");
+        let of_type = |value| [("content-type", value)];
+        for (status, fields, is_sized, expected) in [
+            (200, &[][..], true, "unary"),
+            (200, &[], false, "stream"),
+            (200, &[("content-length", "4")], false, "unary"),
+            (200, &of_type("text/event-stream; x=y"), true, "stream"),
+            (200, &of_type("application/x-ndjson"), true, "stream"),
+            (200, &of_type("application/grpc"), true, "grpc"),
+            (200, &of_type("Application/gRPC+proto"), false, "grpc"),
+            (200, &of_type("application/grp"), true, "unary"),
+            (101, &[], true, "upgrade"),
+            (204, &[], false, "unary"),
+            (304, &[], false, "unary"),
+        ] {
+            let kind = kind(Asked::Other, status, fields, is_sized);
+            assert_eq!(kind, expected, "{status} {fields:?}, sized: {is_sized}");
         }
-        assert_eq!(kind_to(Asked::Head, 200, &[], false), "unary");
-        assert_eq!(
-            kind_to(
-                Asked::Head,
-                200,
-                &[("content-type", "application/grpc")],
-                false
-            ),
-            "grpc"
-        );
+        assert_eq!(kind(Asked::Head, 200, &[], false), "unary");
+        let grpc = of_type("application/grpc");
+        assert_eq!(kind(Asked::Head, 200, &grpc, false), "grpc");
     }
 }
