@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -29,7 +29,8 @@ pub(super) struct Table {
     full_for: AtomicUsize,
 }
 
-type Shard = RwLock<HashMap<Box<[u8]>, Arc<Set>, foldhash::fast::RandomState>>;
+type Shard = RwLock<Sets>;
+type Sets = HashMap<Box<[u8]>, Arc<Set>, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Growth {
@@ -112,21 +113,19 @@ impl Table {
         &self.shards[spread as usize % SHARDS]
     }
 
+    fn read_shard(&self, key: &Key) -> RwLockReadGuard<'_, Sets> {
+        let shard = self.shard(key).read();
+        shard.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self, key: &Key, recorder: usize, at: Instant) -> Option<Arc<Set>> {
-        let shard = self
-            .shard(key)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = self.read_shard(key);
         let set = shard.get(key.as_bytes())?;
         set.is_of(recorder, at).then(|| Arc::clone(set))
     }
 
     fn holds(&self, key: &Key) -> bool {
-        let shard = self
-            .shard(key)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.contains_key(key.as_bytes())
+        self.read_shard(key).contains_key(key.as_bytes())
     }
 
     /// The set of all that has no room, if this key has none.
