@@ -84,11 +84,12 @@ impl Scanner {
 
     /// Reads on, and returns how many events these bytes complete.
     #[inline]
-    pub fn feed(&mut self, mut bytes: &[u8]) -> u64 {
-        let before = self.events;
-        while !bytes.is_empty() {
-            self.feed_line(&mut bytes);
+    pub fn feed(&mut self, bytes: &[u8]) -> u64 {
+        if self.is_lost {
+            return 0;
         }
+        let before = self.events;
+        self.read(bytes);
         self.events.wrapping_sub(before)
     }
 
@@ -96,19 +97,24 @@ impl Scanner {
     ///
     /// All chunks of a [`Buf`] can be looked at only if it shows them, by
     /// [`Buf::chunks_vectored`]; [`bytes::Bytes`] and what is contiguous does. If one does not (or
-    /// has more than 64), the scanner has lost its way for good: it counts no more, and
-    /// no place is between events or safe.
+    /// has more than 64), the scanner has lost its way for good: it counts no more, whatever it is
+    /// fed, and no place is between events or safe.
     #[inline]
     pub fn feed_buf<D: Buf>(&mut self, data: &D) -> u64 {
         if self.is_lost {
             return 0;
         }
         let before = self.events;
-        let all_seen = for_each_chunk(data, |chunk| {
-            self.feed(chunk);
-        });
+        let all_seen = for_each_chunk(data, |chunk| self.read(chunk));
         self.is_lost = !all_seen;
         self.events.wrapping_sub(before)
+    }
+
+    #[inline]
+    fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            self.feed_line(&mut bytes);
+        }
     }
 
     /// How many events a client has been given by now: blank lines that a `data` field precedes.

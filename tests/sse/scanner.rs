@@ -213,6 +213,7 @@ fn a_scanner_that_was_shown_less_than_all_has_lost_its_way() {
     assert_eq!(scanner.feed_buf(&Hidden(b"\n\n")), 0);
     assert!(!scanner.is_between_events() && !scanner.is_safe_for_injection());
     assert_eq!(scanner.feed_buf(&Bytes::from("\n\ndata: 1\n\n")), 0);
+    assert_eq!(scanner.feed(b"data: 1\n\n"), 0);
     assert_eq!(scanner.events(), 0);
     assert!(!scanner.is_between_events() && !scanner.is_safe_for_injection());
 }
