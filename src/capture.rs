@@ -79,6 +79,44 @@ pub struct Summary<C = ()> {
     pub context: C,
 }
 
+impl<C> Summary<C> {
+    /// A summary to test a callback with: `GET` over HTTP/1.1 was answered with 200 and an empty
+    /// body, and none of it took any time. The test sets what it is about.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_passthrough::{capture::Summary, observe::Outcome};
+    ///
+    /// fn log_line(summary: &Summary<String>) -> String {
+    ///     let status = summary.status.map_or("-".to_owned(), |status| status.as_u16().to_string());
+    ///     let Summary { method, context: path, outcome, duration, .. } = summary;
+    ///     format!("{method} {path} {status} {outcome} {duration:?}")
+    /// }
+    ///
+    /// let mut summary = Summary::for_test("/chat".to_owned());
+    /// summary.outcome = Outcome::Disconnected;
+    /// summary.duration = Duration::from_millis(1_500);
+    /// assert_eq!(log_line(&summary), "GET /chat 200 disconnected 1.5s");
+    /// ```
+    #[must_use]
+    pub fn for_test(context: C) -> Self {
+        Self {
+            method: Method::GET,
+            version: Version::HTTP_11,
+            status: Some(StatusCode::OK),
+            outcome: Outcome::Complete,
+            grpc_status: None,
+            body_bytes: 0,
+            data_frames: 0,
+            trailers: false,
+            time_to_head: Some(Duration::ZERO),
+            time_to_first_byte: None,
+            duration: Duration::ZERO,
+            context,
+        }
+    }
+}
+
 /// Calls back with one [`Summary`] per exchange.
 ///
 /// See the [module docs](self) for examples. The layer and its services are `Clone`, `Send` and
