@@ -78,6 +78,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The two mechanisms: one watches, the other changes something.
 #[cfg(any(
     feature = "buffering",
     feature = "headers",
@@ -85,28 +86,34 @@
     feature = "timeout"
 ))]
 pub mod alter;
+pub mod observe;
+
+// The layers, each a policy on one of them.
 #[cfg(feature = "buffering")]
 pub mod buffering;
 #[cfg(feature = "capture")]
 pub mod capture;
-#[cfg(feature = "conformance")]
-pub mod conformance;
-mod error;
-mod grpc;
-mod head;
 #[cfg(feature = "headers")]
 pub mod headers;
 #[cfg(feature = "limit")]
 pub mod limit;
-#[cfg(any(feature = "buffering", feature = "headers", feature = "sse"))]
-mod media_type;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-pub mod observe;
 #[cfg(feature = "sse")]
 pub mod sse;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+
+// The kit that tests layers, these and others.
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+// What they share.
+mod error;
+mod grpc;
+mod head;
+#[cfg(any(feature = "buffering", feature = "headers", feature = "sse"))]
+mod media_type;
 #[cfg(any(feature = "sse", feature = "timeout"))]
 pub mod timer;
 mod unwind;

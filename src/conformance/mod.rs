@@ -117,16 +117,21 @@
 //! - What happens after a time, such as a timeout that strikes; allocations; whether an upgraded
 //!   connection really works. Those need a clock, an allocator, a server.
 
-mod alarm;
+// What is inside of the layer, and writes down what is done with it.
 mod body;
-mod checks;
 mod log;
-mod open;
-mod report;
 mod script;
 mod service;
+
+// What is outside of it, and drives it.
+mod alarm;
+mod open;
 mod stage;
 mod subject;
+
+// What is expected.
+mod checks;
+mod report;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;

@@ -1,3 +1,5 @@
+//! Looks at the bytes of a frame, wherever they lie.
+
 use std::io::IoSlice;
 
 use bytes::Buf;

@@ -45,13 +45,16 @@
 //! - [`DrainLayer`] outside of [`KeepAliveLayer`], since it knows when the stream is over.
 //! - What counts and logs outside of all, so that it sees how the stream ended for the client.
 
+// From bytes to events.
 mod chunks;
-mod drain;
 mod events;
-mod keep_alive;
 mod lines;
 mod scanner;
 mod splice;
+
+// The layers.
+mod drain;
+mod keep_alive;
 mod tap;
 
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
