@@ -1,6 +1,7 @@
 use std::{error::Error, fmt};
 
-/// Why a layer cannot be built: the sentence names what is wrong and why.
+/// Why a layer cannot be built, or a setting of one not be made: the sentence names what is wrong
+/// and why.
 ///
 #[cfg_attr(feature = "headers", doc = "```")]
 #[cfg_attr(not(feature = "headers"), doc = "```ignore")]

@@ -55,8 +55,8 @@ pub trait Timer {
     }
 }
 
-/// Waits on tokio's timer. Must be polled within a tokio runtime with time enabled: outside of one,
-/// tokio panics.
+/// Waits on tokio's timer. It has to be called, as layers do when a body is polled, within a tokio
+/// runtime with time enabled: outside of one, tokio panics.
 ///
 /// ```
 /// use std::time::Duration;

@@ -30,9 +30,10 @@
 //!
 //! `connection`, `keep-alive`, `proxy-connection`, `te`, `transfer-encoding` and `upgrade` concern
 //! one connection (RFC 9110 §7.6.1): HTTP/2 forbids them, `te: trailers` in a request aside (RFC 9113
-//! §8.2.2), and on HTTP/1 the server sets them as it needs. `content-length` and `trailer` describe the body, which this layer does not know. The
-//! recipes for server-sent events that set `Connection: keep-alive` or `Transfer-Encoding:
-//! chunked` by hand are wrong; [`HeadersLayer::sse`] sets what they are after.
+//! §8.2.2), and on HTTP/1 the server sets them as it needs. `content-length` and `trailer` describe
+//! the body, which this layer does not know. The recipes for server-sent events that set
+//! `Connection: keep-alive` or `Transfer-Encoding: chunked` by hand are wrong;
+//! [`HeadersLayer::sse`] sets what they are after.
 //!
 //! # Panics
 //!
@@ -70,7 +71,6 @@ pub struct HeadersLayer {
 
 impl HeadersLayer {
     /// A builder without rules.
-    #[must_use]
     pub fn builder() -> HeadersLayerBuilder {
         HeadersLayerBuilder::default()
     }
@@ -157,6 +157,7 @@ impl fmt::Debug for HeadersLayer {
 
 /// Collects rules for a [`HeadersLayer`].
 #[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is built"]
 pub struct HeadersLayerBuilder {
     request: Vec<RequestRule>,
     response: Vec<ResponseRule>,
@@ -164,14 +165,12 @@ pub struct HeadersLayerBuilder {
 
 impl HeadersLayerBuilder {
     /// Adds a rule on requests, after those added so far.
-    #[must_use]
     pub fn request(mut self, rule: RequestRule) -> Self {
         self.request.push(rule);
         self
     }
 
     /// Adds a rule on responses, after those added so far.
-    #[must_use]
     pub fn response(mut self, rule: ResponseRule) -> Self {
         self.response.push(rule);
         self

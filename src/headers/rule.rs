@@ -62,38 +62,35 @@ pub type ResponseRule = Rule<OnResponse>;
 
 /// What to do with one header field, and when.
 ///
-/// Written as [`RequestRule`] or [`ResponseRule`], so that conditions know which head they look at.
-/// What is wrong with a rule is told by
+/// Written as [`RequestRule`] or [`ResponseRule`]: after a plain `Rule::insert(..)` the compiler does
+/// not know yet which head a closure is to look at. What is wrong with a rule is told by
 /// [`HeadersLayerBuilder::build`](super::HeadersLayerBuilder::build).
 ///
 /// A header map that is full, with tens of thousands of fields, stays as it is: nothing is added
 /// to it, and the fields that it has may not be set either. They can be removed.
 #[derive(Debug)]
+#[must_use = "a rule does nothing until it is given to a builder"]
 pub struct Rule<S: Stage> {
     pub(super) checked: Result<Checked<S>, BuildError>,
 }
 
 impl<S: Stage> Rule<S> {
     /// Sets the field to this value, whatever it was.
-    #[must_use]
     pub fn insert<N: Name, V: FixedValue>(name: N, value: V) -> Self {
         Self::fixed(name, Action::Insert, value)
     }
 
     /// Adds this value to those that the field has.
-    #[must_use]
     pub fn append<N: Name, V: FixedValue>(name: N, value: V) -> Self {
         Self::fixed(name, Action::Append, value)
     }
 
     /// Sets the field to this value if the head has no such field.
-    #[must_use]
     pub fn if_absent<N: Name, V: FixedValue>(name: N, value: V) -> Self {
         Self::fixed(name, Action::IfAbsent, value)
     }
 
     /// Removes the field with all its values.
-    #[must_use]
     pub fn remove<N: Name>(name: N) -> Self {
         Self {
             checked: checked_name(name).map(|name| Checked::new(name, Action::Remove)),
@@ -101,7 +98,6 @@ impl<S: Stage> Rule<S> {
     }
 
     /// Sets the field to what `value` makes of the head; leaves it as it is if that is `None`.
-    #[must_use]
     pub fn insert_with<N: Name>(
         name: N,
         value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
@@ -110,7 +106,6 @@ impl<S: Stage> Rule<S> {
     }
 
     /// Adds what `value` makes of the head to the values of the field, if it makes anything.
-    #[must_use]
     pub fn append_with<N: Name>(
         name: N,
         value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
@@ -120,7 +115,6 @@ impl<S: Stage> Rule<S> {
 
     /// Sets the field to what `value` makes of the head if the head has no such field. `value` is
     /// not called otherwise.
-    #[must_use]
     pub fn if_absent_with<N: Name>(
         name: N,
         value: impl Fn(&S::Head<'_>) -> Option<HeaderValue> + Send + Sync + 'static,
@@ -130,7 +124,6 @@ impl<S: Stage> Rule<S> {
 
     /// Applies the rule only if `condition` holds for the head. Of several conditions all must
     /// hold.
-    #[must_use]
     pub fn when(self, condition: impl Fn(&S::Head<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.changed(|rule| {
             rule.conditions.push(Box::new(condition));
@@ -140,7 +133,6 @@ impl<S: Stage> Rule<S> {
 
     /// Applies the rule only if the head's `content-type` is this media type, whatever its
     /// parameters; case means nothing (RFC 9110 §8.3.1).
-    #[must_use]
     pub fn when_content_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
         let media_type = media_type.into();
         self.changed(|rule| {
@@ -185,7 +177,6 @@ impl<S: Stage> Rule<S> {
 impl Rule<OnResponse> {
     /// Applies the rule only if `condition` holds for the head of the request, as it came to this
     /// layer. Of several conditions all must hold.
-    #[must_use]
     pub fn when_request(
         self,
         condition: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,

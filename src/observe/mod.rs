@@ -1,8 +1,10 @@
-//! The mechanism: watches whole exchanges, and knows how each one ended.
+//! The mechanism under the layers that watch: it follows whole exchanges, and knows how each one
+//! ended.
 //!
-//! Every layer of this crate that watches is a policy on what is here: [`MakeObserver`] makes an
-//! [`Observer`] for a request, [`Observe`] puts it around the service, [`ResponseBody`] around the
-//! body, and a guard that travels with them calls [`Observer::on_end`] exactly once.
+//! Each of them is a policy on what is here: [`MakeObserver`] makes an [`Observer`] for a request,
+//! [`Observe`] puts it around the service, [`ResponseBody`] around the body, and a guard that travels
+//! with them calls [`Observer::on_end`] exactly once. (Layers that change something are on the module
+//! `alter`.)
 //!
 //! ```text
 //!             call               future resolves              body is polled                end

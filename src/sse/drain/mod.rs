@@ -60,7 +60,8 @@ use crate::{
 ///
 /// The signal is whatever makes futures that resolve once it is time, and at once if it was time
 /// before: a cancellation token, a watch channel, a shared future. Two are made for each stream: one
-/// is looked at when there is a response head, the other goes with the body.
+/// is looked at when there is a response head; the other goes with the body, unless it was time by
+/// then.
 ///
 /// # What happens to a stream
 ///
