@@ -50,8 +50,8 @@ use tower_passthrough::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
-        .set_buckets_for_metric(Suffix("seconds".into()), &metrics::DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Suffix("bytes".into()), &metrics::BODY_BYTES_BUCKETS)?
+        .set_buckets_for_metric(Suffix("seconds".into()), metrics::DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("bytes".into()), metrics::BODY_BYTES_BUCKETS)?
         .install_recorder()?;
 
     let shutdown = CancellationToken::new();

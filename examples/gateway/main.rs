@@ -161,9 +161,9 @@ where
 fn prometheus() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
     let full = |name: &str| Matcher::Full(name.to_owned());
     PrometheusBuilder::new()
-        .set_buckets_for_metric(full(RESPONSE_HEAD_SECONDS), &HEAD_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(REQUEST_DURATION_SECONDS), &DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(RESPONSE_BODY_BYTES), &BODY_BYTES_BUCKETS)?
+        .set_buckets_for_metric(full(RESPONSE_HEAD_SECONDS), HEAD_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(full(REQUEST_DURATION_SECONDS), DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(full(RESPONSE_BODY_BYTES), BODY_BYTES_BUCKETS)?
         .install_recorder()
 }
 

@@ -144,17 +144,17 @@
 //!
 //! fn with_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder, BuildError> {
 //!     builder
-//!         .set_buckets_for_metric(Suffix("_seconds".into()), &HEAD_SECONDS_BUCKETS)?
-//!         .set_buckets_for_metric(Full(REQUEST_DURATION_SECONDS.into()), &DURATION_SECONDS_BUCKETS)?
-//!         .set_buckets_for_metric(Suffix("_body_bytes".into()), &BODY_BYTES_BUCKETS)
+//!         .set_buckets_for_metric(Suffix("_seconds".into()), HEAD_SECONDS_BUCKETS)?
+//!         .set_buckets_for_metric(Full(REQUEST_DURATION_SECONDS.into()), DURATION_SECONDS_BUCKETS)?
+//!         .set_buckets_for_metric(Suffix("_body_bytes".into()), BODY_BYTES_BUCKETS)
 //! }
 //!
 //! fn with_conventional_buckets(builder: PrometheusBuilder) -> Result<PrometheusBuilder, BuildError> {
 //!     builder
-//!         .set_buckets_for_metric(Full(semconv::REQUEST_DURATION.into()), &semconv::DURATION_BUCKETS)?
-//!         .set_buckets_for_metric(Full(semconv::RPC_DURATION.into()), &semconv::DURATION_BUCKETS)?
-//!         .set_buckets_for_metric(Full(semconv::REQUEST_BODY_SIZE.into()), &BODY_BYTES_BUCKETS)?
-//!         .set_buckets_for_metric(Full(semconv::RESPONSE_BODY_SIZE.into()), &BODY_BYTES_BUCKETS)
+//!         .set_buckets_for_metric(Full(semconv::REQUEST_DURATION.into()), semconv::DURATION_BUCKETS)?
+//!         .set_buckets_for_metric(Full(semconv::RPC_DURATION.into()), semconv::DURATION_BUCKETS)?
+//!         .set_buckets_for_metric(Full(semconv::REQUEST_BODY_SIZE.into()), BODY_BYTES_BUCKETS)?
+//!         .set_buckets_for_metric(Full(semconv::RESPONSE_BODY_SIZE.into()), BODY_BYTES_BUCKETS)
 //! }
 //!
 //! let builder = with_conventional_buckets(with_buckets(PrometheusBuilder::new())?)?;

@@ -66,18 +66,18 @@ pub const OVERFLOW_TOTAL: &str = "http_metrics_overflow_total";
 /// Buckets for [`RESPONSE_HEAD_SECONDS`], [`RESPONSE_FIRST_BYTE_SECONDS`],
 /// [`RESPONSE_FRAME_GAP_SECONDS`], [`SSE_FIRST_EVENT_SECONDS`] and [`SSE_EVENT_GAP_SECONDS`]: 1 ms
 /// to 30 s.
-pub const HEAD_SECONDS_BUCKETS: [f64; 14] = [
+pub const HEAD_SECONDS_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// Buckets for [`REQUEST_DURATION_SECONDS`], where a stream may last: 1 ms to an hour.
-pub const DURATION_SECONDS_BUCKETS: [f64; 16] = [
+pub const DURATION_SECONDS_BUCKETS: &[f64] = &[
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0,
     3600.0,
 ];
 
 /// Buckets for [`REQUEST_BODY_BYTES`] and [`RESPONSE_BODY_BYTES`]: 256 B to 64 MiB.
-pub const BODY_BYTES_BUCKETS: [f64; 10] = [
+pub const BODY_BYTES_BUCKETS: &[f64] = &[
     256.0,
     1024.0,
     4096.0,
@@ -121,7 +121,7 @@ pub mod semconv {
     /// Buckets for [`REQUEST_DURATION`] and [`RPC_DURATION`], as the conventions advise them: 5 ms
     /// to 10 s. Streams that last longer all end in `+Inf`:
     /// [`DURATION_SECONDS_BUCKETS`](super::DURATION_SECONDS_BUCKETS) tells more of those.
-    pub const DURATION_BUCKETS: [f64; 14] = [
+    pub const DURATION_BUCKETS: &[f64] = &[
         0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     ];
 }

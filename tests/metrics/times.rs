@@ -238,26 +238,22 @@ fn the_buckets_of_the_crate_fit_its_metrics() {
     let plain: Style = |builder| builder.frame_gaps();
     let conventional: Style = MetricsLayerBuilder::opentelemetry;
     for (style, name, buckets) in [
-        (plain, RESPONSE_HEAD_SECONDS, &HEAD_SECONDS_BUCKETS[..]),
-        (plain, RESPONSE_FIRST_BYTE_SECONDS, &HEAD_SECONDS_BUCKETS),
-        (plain, RESPONSE_FRAME_GAP_SECONDS, &HEAD_SECONDS_BUCKETS),
-        (plain, REQUEST_DURATION_SECONDS, &DURATION_SECONDS_BUCKETS),
-        (plain, REQUEST_BODY_BYTES, &BODY_BYTES_BUCKETS),
-        (plain, RESPONSE_BODY_BYTES, &BODY_BYTES_BUCKETS),
+        (plain, RESPONSE_HEAD_SECONDS, HEAD_SECONDS_BUCKETS),
+        (plain, RESPONSE_FIRST_BYTE_SECONDS, HEAD_SECONDS_BUCKETS),
+        (plain, RESPONSE_FRAME_GAP_SECONDS, HEAD_SECONDS_BUCKETS),
+        (plain, REQUEST_DURATION_SECONDS, DURATION_SECONDS_BUCKETS),
+        (plain, REQUEST_BODY_BYTES, BODY_BYTES_BUCKETS),
+        (plain, RESPONSE_BODY_BYTES, BODY_BYTES_BUCKETS),
         (
             conventional,
             semconv::REQUEST_DURATION,
-            &semconv::DURATION_BUCKETS,
+            semconv::DURATION_BUCKETS,
         ),
-        (
-            conventional,
-            semconv::REQUEST_BODY_SIZE,
-            &BODY_BYTES_BUCKETS,
-        ),
+        (conventional, semconv::REQUEST_BODY_SIZE, BODY_BYTES_BUCKETS),
         (
             conventional,
             semconv::RESPONSE_BODY_SIZE,
-            &BODY_BYTES_BUCKETS,
+            BODY_BYTES_BUCKETS,
         ),
     ] {
         let recorder = PrometheusBuilder::new()
@@ -286,11 +282,11 @@ fn buckets_reach_as_far_as_they_say() {
         0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     ];
     let bits = |buckets: &[f64]| buckets.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&semconv::DURATION_BUCKETS), bits(&advised));
+    assert_eq!(bits(semconv::DURATION_BUCKETS), bits(&advised));
     for (buckets, first, last) in [
-        (&HEAD_SECONDS_BUCKETS[..], 0.001, 30.0),
-        (&DURATION_SECONDS_BUCKETS, 0.001, 3600.0),
-        (&BODY_BYTES_BUCKETS, 256.0, 67_108_864.0),
+        (HEAD_SECONDS_BUCKETS, 0.001, 30.0),
+        (DURATION_SECONDS_BUCKETS, 0.001, 3600.0),
+        (BODY_BYTES_BUCKETS, 256.0, 67_108_864.0),
     ] {
         let ends = [buckets[0], buckets[buckets.len() - 1]];
         assert_eq!(bits(&ends), bits(&[first, last]));
@@ -300,7 +296,7 @@ fn buckets_reach_as_far_as_they_say() {
 #[test]
 fn a_size_falls_into_its_bucket() {
     let recorder = PrometheusBuilder::new()
-        .set_buckets(&BODY_BYTES_BUCKETS)
+        .set_buckets(BODY_BYTES_BUCKETS)
         .unwrap()
         .build_recorder();
     let layer = MetricsLayer::builder().build().unwrap();

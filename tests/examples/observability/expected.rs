@@ -254,9 +254,9 @@ pub(super) fn rules(of: &Increase) -> BTreeMap<String, Series> {
         ("service_grpc_method:grpc_server_failed:ratio_rate5m", of.ratios(GRPC_METHOD, GRPC_FAILED)),
     ]);
     for (name, part, bounds) in [
-        ("http_response_head_seconds", HEAD, &HEAD_SECONDS_BUCKETS[..]),
-        ("http_response_first_byte_seconds", FIRST_BYTE, &HEAD_SECONDS_BUCKETS),
-        ("http_request_duration_seconds", DURATION, &DURATION_SECONDS_BUCKETS),
+        ("http_response_head_seconds", HEAD, HEAD_SECONDS_BUCKETS),
+        ("http_response_first_byte_seconds", FIRST_BYTE, HEAD_SECONDS_BUCKETS),
+        ("http_request_duration_seconds", DURATION, DURATION_SECONDS_BUCKETS),
     ] {
         let by = SERVICE_PATH_KIND;
         let buckets = of.buckets(by, part, bounds, 1.0 / WINDOW_SECONDS);
@@ -270,7 +270,7 @@ pub(super) fn rules(of: &Increase) -> BTreeMap<String, Series> {
 /// By the title of a panel and the letter of its query.
 #[rustfmt::skip]
 pub(super) fn panels(of: &Increase) -> BTreeMap<String, Series> {
-    let (head, ended) = (&HEAD_SECONDS_BUCKETS[..], &DURATION_SECONDS_BUCKETS[..]);
+    let (head, ended) = (HEAD_SECONDS_BUCKETS, DURATION_SECONDS_BUCKETS);
     let p99 = |part, bounds| of.labelled_quantiles((0.99, "0.99"), SERVICE_PATH_KIND, part, bounds);
     let mut panels = named([
         ("Requests A", of.rates(&[], ALL)),
@@ -289,7 +289,7 @@ pub(super) fn panels(of: &Increase) -> BTreeMap<String, Series> {
         ("In flight by path A", sums(of.load, &["path"], OPEN)),
         ("Bytes A", of.rates(&[], REQUEST_BYTES)),
         ("Bytes B", of.rates(&[], RESPONSE_BYTES)),
-        ("Response sizes A", of.buckets(&[], RESPONSE_BYTES, &BODY_BYTES_BUCKETS, 1.0)),
+        ("Response sizes A", of.buckets(&[], RESPONSE_BYTES, BODY_BYTES_BUCKETS, 1.0)),
         ("Calls by method and code A", of.rates(GRPC_CODE, HANDLED)),
         ("Failed calls by method A", of.ratios(GRPC_METHOD, GRPC_FAILED)),
         ("Without room for their labels A", [(Labels::new(), ZERO)].into()),
