@@ -115,6 +115,8 @@ mod head;
 #[cfg(any(feature = "buffering", feature = "headers", feature = "sse"))]
 mod media_type;
 #[cfg(any(feature = "sse", feature = "timeout"))]
+mod quiet;
+#[cfg(any(feature = "sse", feature = "timeout"))]
 pub mod timer;
 mod unwind;
 

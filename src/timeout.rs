@@ -53,7 +53,8 @@ use crate::{
     BuildError,
     alter::{Alter, Alteration, Note},
     error::BoxError,
-    timer::{Quiet, Timer},
+    quiet::Quiet,
+    timer::Timer,
 };
 
 /// Ends a response body with an error if no frame comes for too long.

@@ -18,7 +18,8 @@ use crate::{
     BuildError,
     alter::{Alter, Alteration, Note},
     head::Asked,
-    timer::{Quiet, Timer},
+    quiet::Quiet,
+    timer::Timer,
 };
 
 /// Puts a comment into event streams that are quiet for long, so that nobody on the way takes them

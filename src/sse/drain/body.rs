@@ -13,11 +13,12 @@ use pin_project_lite::pin_project;
 
 use crate::{
     error::BoxError,
+    quiet::Quiet,
     sse::{
         Scanner,
         splice::{Cut, Splice},
     },
-    timer::{Quiet, Timer},
+    timer::Timer,
 };
 
 /// A stream that is always ready is asked so often for frames before the signal is looked for: that
