@@ -124,6 +124,7 @@ impl Alteration for BufferingLayer {
     type Noted = (Option<PathAndQuery>, Asked);
     type Body<B> = B;
 
+    #[inline]
     fn alter<B: Body>(
         &self,
         mut response: Response<B>,

@@ -6,6 +6,8 @@ use http_body::Body;
 use crate::{BuildError, ResponseHead, head::Asked, media_type};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const NO: HeaderValue = HeaderValue::from_static("no");
+const YES: HeaderValue = HeaderValue::from_static("yes");
 
 /// Whether a proxy may buffer a response.
 ///
@@ -127,15 +129,16 @@ impl Policy {
             return;
         }
         let value = match self.buffering {
-            Buffering::Off => Some("no"),
-            Buffering::On => Some("yes"),
-            Buffering::Auto => looks_like_a_stream(response, asked).then_some("no"),
+            Buffering::Off => Some(NO),
+            Buffering::On => Some(YES),
+            Buffering::Auto => looks_like_a_stream(response, asked).then_some(NO),
         };
         let fields = response.headers_mut();
-        match value.map(HeaderValue::from_static) {
+        match value {
             // A full map refuses the field; there is no better answer on a request path.
             Some(value) => drop(fields.try_insert(X_ACCEL_BUFFERING, value)),
-            None => drop(fields.remove(X_ACCEL_BUFFERING)),
+            None if self.overriding => drop(fields.remove(X_ACCEL_BUFFERING)),
+            None => {}
         }
     }
 }

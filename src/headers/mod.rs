@@ -138,6 +138,7 @@ impl Alteration for HeadersLayer {
     type Noted = (Unmet, Asked);
     type Body<B> = B;
 
+    #[inline]
     fn alter<B: Body>(
         &self,
         mut response: Response<B>,
