@@ -31,6 +31,7 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {}
 
-/// The error of a body that has errors of its own beside those of the body in it.
-#[cfg(any(feature = "sse", feature = "timeout"))]
+/// The error of a body that has errors of its own beside those of the body in it, or whatever error
+/// there may be.
+#[cfg(any(feature = "conformance", feature = "sse", feature = "timeout"))]
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;

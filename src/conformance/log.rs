@@ -17,9 +17,7 @@ use super::{
     ScriptedError,
     script::{Readiness, Script},
 };
-use crate::unwind::caught;
-
-pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+use crate::{error::BoxError, unwind::caught};
 
 /// More polls than any check makes: a layer that polls on and on is stopped there, by a panic that
 /// the check catches.

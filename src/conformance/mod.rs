@@ -145,12 +145,11 @@ pub use self::{
 };
 use self::{
     checks::{Check, Sight},
-    log::BoxError,
     script::{Answer, Script},
     stage::{Bench, Stop},
     subject::{Subject, Worn},
 };
-use crate::unwind::caught;
+use crate::{error::BoxError, unwind::caught};
 
 /// Checks a layer.
 ///

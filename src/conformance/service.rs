@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use super::{
     body::{Role, ScriptedBody, ScriptedError},
-    log::{BoxError, Exchange, Given, Hints, Journal, Read},
+    log::{Exchange, Given, Hints, Journal, Read},
     script::{Answer, Do, Readiness},
 };
-use crate::unwind::caught;
+use crate::{error::BoxError, unwind::caught};
 
 /// The service that a check puts inside the layer: does what the check's script says, and writes
 /// down what is done with it.

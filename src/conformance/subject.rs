@@ -12,8 +12,9 @@ use tower_service::Service;
 
 use super::{
     ScriptedBody,
-    log::{BoxError, Failure, Given, Hints},
+    log::{Failure, Given, Hints},
 };
+use crate::error::BoxError;
 
 /// A wrapped service, its types forgotten.
 pub(super) trait Subject<'a> {
