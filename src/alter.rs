@@ -57,8 +57,10 @@ mod sealed {
     }
 }
 
-/// A service whose exchanges are changed by `A`, [one of these layers](self): the service of each
-/// of them.
+/// A service whose exchanges are changed by `A`, [one of these layers](self): that of `HeadersLayer`
+/// around an `S` is `Alter<S, HeadersLayer>`.
+///
+/// `Note` and `Alteration`, by which it knows them, are traits that nobody else can implement.
 #[derive(Debug, Clone)]
 pub struct Alter<S, A> {
     inner: S,
