@@ -9,24 +9,16 @@
 //! cargo run --example access_log --features full
 //! ```
 //!
-//! What to look for: the program is its own client, asks six times and ends. Compare `outcome`
-//! with `status`: to a log that is written at the response head two broken streams are successes,
-//! and two exchanges are not there at all.
+//! What to look for: it asks itself six times, and ends. To a log that is written at the response
+//! head, two broken streams are successes, and two exchanges are not there at all: see `outcome`.
 #![allow(clippy::print_stdout, reason = "it tells what it does")]
 
-use std::{
-    error::Error,
-    future::pending,
-    io::{self, IsTerminal},
-    panic::resume_unwind,
-    sync::Arc,
-};
+use std::{error::Error, future::pending, io, panic::resume_unwind, sync::Arc};
 
 use axum::{Router, body::Body, routing::get};
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, Method, Request};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::sync::{Notify, mpsc};
 use tower_passthrough::{
@@ -64,7 +56,7 @@ fn log(exchange: &Summary<Asked>) {
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_target(false)
-        .with_ansi(io::stdout().is_terminal())
+        .with_ansi(io::IsTerminal::is_terminal(&io::stdout()))
         .init();
     let (logged, mut lines) = mpsc::unbounded_channel();
     let arrived = Arc::new(Notify::new());
@@ -72,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         log(exchange);
         let _ = logged.send(());
     });
-    let service = service(&arrived).layer(capture);
+    let service = service(Arc::clone(&arrived)).layer(capture);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, service).await });
@@ -80,8 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let ask = |id: &str, method: Method, path: &str| {
         let request = Request::builder().method(method).uri(url.clone() + path);
-        let request = request.header("x-request-id", id);
-        let request = request.body(Empty::<Bytes>::new());
+        let request = request.header("x-request-id", id).body(Body::empty());
         request.map(|request| client.request(request))
     };
 
@@ -108,8 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn service(arrived: &Arc<Notify>) -> Router {
-    let arrived = Arc::clone(arrived);
+fn service(arrived: Arc<Notify>) -> Router {
     let first = || stream::iter([Ok::<_, io::Error>("some bytes\n")]);
     let broken = || stream::iter([Err(io::Error::other("out of luck"))]);
     let endless = async move || Body::from_stream(first().chain(stream::pending()));

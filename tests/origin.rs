@@ -11,7 +11,7 @@
 )]
 
 mod common;
-#[path = "../examples/audit/faults.rs"]
+#[path = "../examples/audit/faults/mod.rs"]
 mod faults;
 #[path = "common/net.rs"]
 mod net;

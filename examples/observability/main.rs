@@ -23,19 +23,20 @@
 //! that axum matched: the feature `axum`, which `full` includes.
 #![allow(clippy::print_stdout, reason = "it tells what to try")]
 
-use std::{convert::Infallible, error::Error, io, time::Duration};
+mod answers;
 
-use axum::body::{Body, Bytes};
-use axum::extract::Path;
-use axum::response::{IntoResponse, sse};
-use axum::{Json, Router, routing::get, routing::post};
+use std::{error::Error, time::Duration};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use clap::Parser;
-use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::StreamBody;
-use hyper::body::Frame;
-use metrics_exporter_prometheus::Matcher::{Full, Suffix};
-use tokio::time::{interval, sleep};
+use metrics_exporter_prometheus::{
+    Matcher::{Full, Suffix},
+    PrometheusBuilder,
+};
+use tokio::time::interval;
 use tower_passthrough::{headers::HeadersLayer, metrics};
 
 /// A server to operate.
@@ -54,10 +55,10 @@ struct Options {
 async fn main() -> Result<(), Box<dyn Error>> {
     let Options { listen, service } = Options::parse();
     let duration = Full(metrics::REQUEST_DURATION_SECONDS.into());
-    let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new()
-        .set_buckets_for_metric(Suffix("seconds".into()), metrics::HEAD_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(duration, metrics::DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Suffix("bytes".into()), metrics::BODY_BYTES_BUCKETS)?
+    let prometheus = PrometheusBuilder::new()
+        .set_buckets_for_metric(Suffix("seconds".into()), &metrics::HEAD_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(duration, &metrics::DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("bytes".into()), &metrics::BODY_BYTES_BUCKETS)?
         .install_recorder()?;
     let upkeep = prometheus.clone();
     tokio::spawn(async move {
@@ -71,14 +72,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let layer = metrics::MetricsLayer::builder().service(service);
     let app = Router::new()
-        .route("/echo", post(async |it: Json<serde_json::Value>| it))
-        .route("/status/{code}", get(status))
-        .route("/slow/{millis}", get(slow))
-        .route("/events/{count}", get(events))
-        .route("/broken/{count}", get(broken))
-        .route("/demo.Clock/Tick", post(grpc_message))
-        .route("/demo.Clock/Set", post(grpc_status("7"))) // PERMISSION_DENIED
-        .route("/demo.Clock/Sync", post(grpc_status("13"))) // INTERNAL
+        .route("/echo", post(answers::echo))
+        .route("/status/{code}", get(answers::status))
+        .route("/slow/{millis}", get(answers::slow))
+        .route("/events/{count}", get(answers::events))
+        .route("/broken/{count}", get(answers::broken))
+        .route("/demo.Clock/Tick", post(answers::grpc_message))
+        .route("/demo.Clock/Set", post(answers::grpc_status("7"))) // PERMISSION_DENIED
+        .route("/demo.Clock/Sync", post(answers::grpc_status("13"))) // INTERNAL
         .layer(HeadersLayer::sse())
         .layer(layer.build()?)
         .route("/metrics", get(async move || prometheus.render()));
@@ -91,46 +92,4 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("waiting   curl {url}/slow/1500        hang up, and it is cancelled");
     println!("a stream  curl -N {url}/events/100    hang up, and it is disconnected");
     Ok(axum::serve(listener, app).await?)
-}
-
-async fn status(Path(code): Path<u16>) -> StatusCode {
-    StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST)
-}
-
-async fn slow(Path(millis): Path<u64>) -> &'static str {
-    sleep(Duration::from_millis(millis)).await;
-    "at last\n"
-}
-
-fn ticks(count: u64) -> impl Stream<Item = io::Result<sse::Event>> {
-    stream::iter(1..=count).then(async |n| {
-        sleep(Duration::from_millis(60)).await;
-        Ok(sse::Event::default().data(n.to_string()))
-    })
-}
-
-async fn events(Path(count): Path<u64>) -> impl IntoResponse {
-    sse::Sse::new(ticks(count))
-}
-
-async fn broken(Path(count): Path<u64>) -> impl IntoResponse {
-    let failure = io::Error::other("out of luck");
-    sse::Sse::new(ticks(count).chain(stream::iter([Err(failure)])))
-}
-
-const GRPC: [(&str, &str); 1] = [("content-type", "application/grpc")];
-
-/// An empty message, and the status `OK` in the trailers.
-async fn grpc_message() -> impl IntoResponse {
-    sleep(Duration::from_millis(600)).await;
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let message = Frame::data(Bytes::from_static(&[0; 5]));
-    let frames = [message, Frame::trailers(trailers)].map(Ok::<_, Infallible>);
-    (GRPC, Body::new(StreamBody::new(stream::iter(frames))))
-}
-
-/// A status in the header fields, and no message.
-fn grpc_status(status: &'static str) -> impl IntoResponse + Clone {
-    (GRPC, [("grpc-status", status)])
 }
