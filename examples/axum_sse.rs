@@ -14,7 +14,7 @@
 //! counted as `disconnected`, not as a success; `x-accel-buffering: no` is on event streams only. A
 //! stream that counts slowly gets comments in between. Ctrl-C ends all streams after an event, and the
 //! server is done; a client that asks again with `Last-Event-ID` goes on where it was. One that does
-//! not read what it was sent is let go after some seconds.
+//! not read what it was sent is let go after ten seconds.
 #![allow(
     clippy::print_stdout,
     reason = "it tells what to try, and what happened"

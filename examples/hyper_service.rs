@@ -1,4 +1,4 @@
-//! A plain hyper server, without a framework, wearing the three layers.
+//! A plain hyper server, without a framework, wearing three of the layers.
 //!
 //! What it shows: the layers wrap any tower service, whatever its body type, and the result
 //! serves HTTP/1.1 and HTTP/2 through hyper.
@@ -9,8 +9,9 @@
 //! cargo run --example hyper_service --features full
 //! ```
 //!
-//! What to look for: it prints what to try. The fixed answer keeps its `content-length`, the
-//! stream comes event by event, and each exchange is told of when it has ended.
+//! What to look for: it prints what to try; `--http2-prior-knowledge` makes curl speak HTTP/2. The
+//! fixed answer keeps its `content-length`, the stream comes event by event, and each exchange is
+//! told of when it has ended.
 #![allow(
     clippy::print_stdout,
     reason = "it tells what to try, and what happened"
