@@ -11,13 +11,15 @@
     reason = "a panic is how a test fails"
 )]
 
+mod access_log;
 mod audit;
+mod axum_sse;
 mod gateway;
+mod hyper_service;
 mod observability;
 #[path = "../common/patience.rs"]
 mod patience;
 mod process;
-mod small;
 mod wire;
 
 use std::time::{Duration, Instant};

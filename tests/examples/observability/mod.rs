@@ -1,5 +1,6 @@
-//! What Prometheus and Grafana are told to ask of the observability example.
+//! The example `observability`, and what Prometheus and Grafana are told to ask of it.
 
+mod counts;
 mod dashboard;
 mod expected;
 mod load;

@@ -1,4 +1,4 @@
-//! The small examples.
+//! The example `axum_sse`.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::{
     process::{Process, url},
-    wire::{BOTH, Protocol, answer_of, ask, empty, get, read, request, text},
+    wire::{Protocol, answer_of, ask, empty, get, read, request, text},
 };
 
 #[tokio::test]
@@ -71,75 +71,4 @@ async fn axum_sse_shuts_down_between_two_events_and_goes_on_where_the_client_was
     let mut stream = answer_of(ask(&Protocol::Http1.client(), request)).await;
     let next = last + 1;
     read(stream.body_mut(), &format!("id: {next}\ndata: {next}\n\n")).await;
-}
-
-#[tokio::test]
-async fn hyper_service_keeps_lengths_and_streams_over_both_protocols() {
-    let mut example = Process::start("hyper_service", &["127.0.0.1:0"]);
-    let url = url(&example.line(&["/metrics"]).await);
-
-    for protocol in BOTH {
-        let client = protocol.client();
-        let ask = |path| {
-            answer_of(ask(
-                &client,
-                request(Method::GET, &(url.clone() + path), empty()),
-            ))
-        };
-
-        let fixed = ask("/").await;
-        assert_eq!(fixed.headers()["content-length"], "18");
-        assert!(!fixed.headers().contains_key("x-accel-buffering"));
-        assert_eq!(text(fixed).await, "Hello from hyper.\n");
-        example
-            .line(&["GET", "complete", "18 bytes in 1 frames"])
-            .await;
-
-        let mut ticks = ask("/ticks").await;
-        assert_eq!(ticks.headers()["x-accel-buffering"], "no");
-        read(ticks.body_mut(), "data: 1\n\ndata: 2\n\n").await;
-        drop(ticks);
-        example.line(&["GET", "disconnected"]).await;
-    }
-
-    let metrics = text(get(&format!("{url}/metrics")).await).await;
-    for outcome in ["complete", "disconnected"] {
-        let counted = format!("outcome=\"{outcome}\"}} 2\n");
-        assert!(metrics.contains(&counted), "{metrics}");
-    }
-}
-
-#[tokio::test]
-async fn access_log_tells_of_every_kind_of_end() {
-    let mut example = Process::start("access_log", &[]);
-    for line in [
-        [
-            "id=\"1\" method=GET path=\"/whole\" status=200 outcome=complete bytes=13",
-            "first_byte=",
-        ],
-        [
-            "id=\"2\" method=HEAD path=\"/whole\" status=200 outcome=complete bytes=0",
-            "duration=",
-        ],
-        [
-            "id=\"3\" method=GET path=\"/endless\" status=200 outcome=disconnected bytes=11",
-            "first_byte=",
-        ],
-        [
-            "id=\"4\" method=GET path=\"/breaks\" status=200 outcome=body_error bytes=11",
-            "first_byte=",
-        ],
-        [
-            "id=\"5\" method=GET path=\"/slow\" outcome=cancelled bytes=0",
-            "duration=",
-        ],
-        [
-            "id=\"6\" method=GET path=\"/panics\" outcome=panicked bytes=0",
-            "duration=",
-        ],
-    ] {
-        example.line(&line).await;
-    }
-    let (status, rest) = example.end().await;
-    assert!(status.success(), "{status}: {rest}");
 }
