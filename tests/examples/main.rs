@@ -15,6 +15,7 @@ mod access_log;
 mod audit;
 mod axum_sse;
 mod gateway;
+mod grpc;
 mod hyper_service;
 mod observability;
 #[path = "../common/patience.rs"]
