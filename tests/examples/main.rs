@@ -18,6 +18,7 @@ mod gateway;
 mod grpc;
 mod hyper_service;
 mod observability;
+mod own_observer;
 #[path = "../common/patience.rs"]
 mod patience;
 mod process;
