@@ -22,6 +22,7 @@ mod own_observer;
 #[path = "../common/patience.rs"]
 mod patience;
 mod process;
+mod websocket;
 mod wire;
 
 use std::time::{Duration, Instant};
