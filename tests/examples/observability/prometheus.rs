@@ -124,7 +124,16 @@ impl Prometheus {
         let line = process.line(&["Listening on", "address=127.0.0.1:"]).await;
         let (_, address) = line.rsplit_once("address=").unwrap();
         let url = format!("http://{}", address.trim());
-        process.line(&["Server is ready"]).await;
+        // It prints that it is ready before or after that it listens, so it is asked.
+        until("Prometheus to be ready", async || {
+            let response = get(&format!("{url}/-/ready")).await;
+            if response.status() == 200 {
+                Ok(())
+            } else {
+                Err(text(response).await)
+            }
+        })
+        .await;
         Self {
             process,
             url,
