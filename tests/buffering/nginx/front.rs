@@ -45,7 +45,13 @@ impl Front {
         };
         let router = Router::new()
             .route("/events", get(events.clone()))
-            .route("/{location}/events", get(events))
+            .route("/{location}/events", get(events.clone()));
+        #[cfg(all(feature = "sse", feature = "tokio"))]
+        let router = {
+            let layer = tower_passthrough::sse::KeepAliveLayer::new(SILENCE).unwrap();
+            router.route("/impatient/kept", get(events).layer(layer))
+        };
+        let router = router
             .route("/ping", get("pong"))
             .layer(BufferingLayer::new(control.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,6 +179,23 @@ impl Stream {
         assert!(came.is_err(), "{came:?} {byte:?} after {:?}", self.read);
     }
 
+    /// Waits for this text, after all that was read by now.
+    #[cfg(all(feature = "sse", feature = "tokio"))]
+    pub(super) async fn reads_anew(&mut self, wanted: &str) {
+        self.read.clear();
+        self.reads_text(wanted).await;
+    }
+
+    /// Nginx gives the stream up. Nothing comes before that, and no last chunk.
+    #[cfg(all(feature = "sse", feature = "tokio"))]
+    pub(super) async fn waits_for_the_cut(mut self) {
+        let mut rest = String::new();
+        soon("the end", self.client.read_to_string(&mut rest))
+            .await
+            .unwrap();
+        assert_eq!(rest, "", "after {}", self.read);
+    }
+
     /// Ends the stream. All that was read of it.
     pub(super) async fn end(self) -> String {
         let Self {
@@ -295,6 +318,10 @@ fn config(upstream: u16) -> String {
                     proxy_pass http://127.0.0.1:{upstream};
                     proxy_http_version 1.1;
                     proxy_set_header Connection "";
+                }}
+                location /impatient/ {{
+                    proxy_pass http://127.0.0.1:{upstream};
+                    proxy_read_timeout 2s;
                 }}
                 location /ignored/ {{
                     proxy_pass http://127.0.0.1:{upstream};

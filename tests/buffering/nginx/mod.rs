@@ -167,3 +167,26 @@ async fn nginx_reads_ahead_of_a_slow_client_only_if_it_may_buffer() {
     }
     front.nginx.was_never_reloaded();
 }
+
+/// What `KeepAliveLayer` is for: nginx cuts what is quiet for longer than `proxy_read_timeout`.
+#[cfg(all(feature = "sse", feature = "tokio"))]
+#[tokio::test]
+#[ignore = "needs nginx"]
+async fn a_quiet_stream_is_cut_and_one_with_keep_alives_is_not() {
+    let mut front = Front::start("impatient").await;
+    front.control.set_default(Off);
+    let mut quiet = front.open("/impatient/events").await;
+    quiet.event(1).await;
+    quiet.reads(1).await;
+    quiet.waits_for_the_cut().await;
+
+    let mut kept = front.open("/impatient/kept").await;
+    kept.event(1).await;
+    // Longer than nginx has waited for the other.
+    for _ in 0..10 {
+        kept.reads_anew(": keep-alive\n").await;
+    }
+    kept.event(2).await;
+    kept.reads(2).await;
+    kept.end().await;
+}
