@@ -12,23 +12,21 @@
 //!
 //! | layer | what it does | feature |
 //! |---|---|---|
-//! | [`MetricsLayer`](metrics::MetricsLayer) | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
-//! | [`CaptureLayer`](capture::CaptureLayer) | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
-//! | [`HeadersLayer`](headers::HeadersLayer) | sets and removes header fields by rules; a preset for server-sent events | `headers` |
-//! | [`BufferingLayer`](buffering::BufferingLayer) | tells proxies whether to buffer, by route, changed while it runs | `buffering` |
-//! | [`TapLayer`](sse::TapLayer) | shows each server-sent event that passes to a callback | `sse` |
-//! | [`KeepAliveLayer`](sse::KeepAliveLayer) | puts a comment into event streams that are quiet | `sse` |
-//! | [`DrainLayer`](sse::DrainLayer) | ends event streams between two events, to shut down | `sse` |
-//! | [`IdleTimeoutLayer`](timeout::IdleTimeoutLayer) | breaks streams that stopped | `timeout` |
-//! | [`ConcurrencyLimitLayer`](limit::ConcurrencyLimitLayer) | limits exchanges under way, to the end of their bodies | `limit` |
+//! | [`MetricsLayer`] | counts and times exchanges to the end of the body, through the `metrics` facade | `metrics` |
+//! | [`CaptureLayer`] | calls back with one summary per exchange: status, outcome, bytes, times | `capture` |
+//! | [`HeadersLayer`] | sets and removes header fields by rules; a preset for server-sent events | `headers` |
+//! | [`BufferingLayer`] | tells proxies whether to buffer, by route, changed while it runs | `buffering` |
+//! | [`TapLayer`] | shows each server-sent event that passes to a callback | `sse` |
+//! | [`KeepAliveLayer`] | puts a comment into event streams that are quiet | `sse` |
+//! | [`DrainLayer`] | ends event streams between two events, to shut down | `sse` |
+//! | [`IdleTimeoutLayer`] | breaks streams that stopped | `timeout` |
+//! | [`ConcurrencyLimitLayer`] | limits exchanges under way, to the end of their bodies | `limit` |
 //! | [`ObserveLayer`](observe::ObserveLayer) | watches with an observer of your own | |
 //!
 //! These features are on by default; `full` is all there are. The feature `axum` labels metrics
 //! with the route that axum matched; `tokio` has the timer of tokio for the layers that wait. The
-//! feature `conformance` adds
-#![cfg_attr(feature = "conformance", doc = "[a kit](conformance) that tests")]
-#![cfg_attr(not(feature = "conformance"), doc = "a kit that tests")]
-//! whether any layer, yours or anyone's, is as safe for streams as these.
+//! feature `conformance` adds [a kit][kit] that tests whether any layer, yours or anyone's, is as safe
+//! for streams as these.
 //!
 #![cfg_attr(
     all(feature = "capture", feature = "headers", feature = "metrics"),
@@ -69,11 +67,170 @@
 //! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
 //!   [the table](observe#when-is-a-dropped-body-complete).
 //!
-//! Those that end streams or add to them ([which they are](alter)) keep this of each response that they
+//! Those that end streams or add to them ([which they are][alter]) keep this of each response that they
 //! leave alone, and say what they change of the others.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
 //!
+//! # Order
+//!
+//! A gateway of event streams wears them like this. Most services need a few of them; those that are
+//! left out leave the order of the others as it is.
+//!
+//! ```text
+//! server
+//! ┌─ CaptureLayer                      what the server was handed, and how that ended
+//! │ ┌─ MetricsLayer                    the same
+//! │ │ ┌─ compression                   of others: from here on inwards events can be read
+//! │ │ │ ┌─ BufferingLayer              its overriding policies win over the fields of rules
+//! │ │ │ │ ┌─ HeadersLayer              its rules reach the 503 of a drain as well
+//! │ │ │ │ │ ┌─ ConcurrencyLimitLayer   a permit until the client's stream ends
+//! │ │ │ │ │ │ ┌─ DrainLayer            its `retry:` is the first line, and it has the last word
+//! │ │ │ │ │ │ │ ┌─ KeepAliveLayer      its comments are not what the timeout waits for
+//! │ │ │ │ │ │ │ │ ┌─ IdleTimeoutLayer  what the service itself sends
+//! │ │ │ │ │ │ │ │ │ your service
+//! ```
+//!
+//! - What watches is outermost: inside of [`DrainLayer`] or [`IdleTimeoutLayer`] it would see a body
+//!   that was dropped, `disconnected`, where the client has a clean end or an error.
+//!   What reads, though, goes inside of compression: [`TapLayer`], and [`MetricsLayer`] if it is to
+//!   count events.
+//! - [`BufferingLayer`] is outside of [`HeadersLayer`]: the preset for events sets
+//!   `x-accel-buffering` whatever was there, so that no policy counts inside of it. Around it,
+//!   a policy counts for event streams if it is overriding.
+//! - Who waits for a permit has not been called yet: [`ConcurrencyLimitLayer`] lets callers wait in
+//!   `poll_ready`, and what is outside of it neither counts nor times the waiting.
+//! - [`DrainLayer`] is outside of [`KeepAliveLayer`]: its `retry:` begins an event, as far as one can
+//!   tell, and no comment is put into an event.
+//! - [`IdleTimeoutLayer`] is inside of [`KeepAliveLayer`], or it would never strike.
+//!
+//! In axum's `Router::layer` and tower's `Layer` the last one put on is the outermost; in tower's
+//! `ServiceBuilder` it is the first:
+//!
+#![cfg_attr(feature = "full", doc = "```")]
+#![cfg_attr(not(feature = "full"), doc = "```ignore")]
+//! use std::time::Duration;
+//! # use http::{Request, Response, header::CONTENT_TYPE};
+//! # use http_body_util::BodyExt;
+//! # use hyper::body::Frame;
+//! # use tokio_util::sync::CancellationToken;
+//! # use tower::{Service, service_fn};
+//! use tower::ServiceBuilder;
+//! use tower_passthrough::{
+//!     buffering::{Buffering, BufferingControl, BufferingLayer, Policy},
+//!     capture::{CaptureLayer, Summary},
+//!     headers::HeadersLayer,
+//!     limit::ConcurrencyLimitLayer,
+//!     metrics::MetricsLayer,
+//!     sse::{DrainLayer, KeepAliveLayer},
+//!     timeout::IdleTimeoutLayer,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let shutdown = CancellationToken::new();
+//! # let (log, logged) = std::sync::mpsc::channel();
+//! # let service = service_fn(async |_: Request<String>| {
+//! #     // One event, and then nothing more.
+//! #     let (mut sender, body) = http_body_util::channel::Channel::<bytes::Bytes>::new(1);
+//! #     sender.send_data("data: 1\n\n".into()).await.unwrap();
+//! #     tokio::spawn(async move { let _open = sender; std::future::pending::<()>().await });
+//! #     Response::builder().header(CONTENT_TYPE, "text/event-stream").body(body)
+//! # });
+//! let control = BufferingControl::new(Policy::new(Buffering::Auto).overriding());
+//! let mut gateway = ServiceBuilder::new()
+//!     .layer(CaptureLayer::new(move |summary: &Summary| {
+//!         let _ = log.send(format!("{}, {} bytes", summary.outcome, summary.body_bytes));
+//!     }))
+//!     .layer(MetricsLayer::builder().service("gateway").build()?)
+//!     .layer(BufferingLayer::new(control.clone()))
+//!     .layer(HeadersLayer::sse())
+//!     .layer(ConcurrencyLimitLayer::new(10_000)?)
+//!     .layer(DrainLayer::new(move || shutdown.clone().cancelled_owned(), Duration::from_secs(10))?)
+//!     .layer(KeepAliveLayer::new(Duration::from_secs(15))?)
+//!     .layer(IdleTimeoutLayer::new(Duration::from_secs(40))?)
+//!     .service(service);
+//!
+//! // A service that sends one event, and then nothing more:
+//! # std::future::poll_fn(|cx| gateway.poll_ready(cx)).await?;
+//! # let response = gateway.call(Request::get("/").body(String::new())?).await?;
+//! # assert_eq!(response.headers()["x-accel-buffering"], "no");
+//! # let mut body = std::pin::pin!(response.into_body());
+//! # let mut seen = Vec::new();
+//! # let error = loop {
+//! #     match body.frame().await.ok_or("it ended")?.map(Frame::into_data) {
+//! #         Ok(data) => seen.push(String::from_utf8(data.unwrap().to_vec())?),
+//! #         Err(error) => break error,
+//! #     }
+//! # };
+//! assert_eq!(seen, ["data: 1\n\n", ": keep-alive\n", ": keep-alive\n"]);
+//! assert_eq!(error.to_string(), "the response body was idle for 40s");
+//! assert_eq!(logged.try_iter().collect::<Vec<_>>(), ["body_error, 35 bytes"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guides
+//!
+//! - [Why wrappers break streams][why]: the faults one by one, and what they do on the wire
+//! - [Putting it behind nginx, Envoy, a balancer][behind]
+//! - [Coming from tower-http or axum-prometheus][coming]: what is called what
+//! - [Writing an observer][observer]
+//!
+// Where the links lead. What a build leaves out is on docs.rs: the first definition of a link counts.
+#![cfg_attr(
+    feature = "buffering",
+    doc = "[`BufferingLayer`]: buffering::BufferingLayer"
+)]
+#![cfg_attr(feature = "capture", doc = "[`CaptureLayer`]: capture::CaptureLayer")]
+#![cfg_attr(feature = "headers", doc = "[`HeadersLayer`]: headers::HeadersLayer")]
+#![cfg_attr(
+    feature = "limit",
+    doc = "[`ConcurrencyLimitLayer`]: limit::ConcurrencyLimitLayer"
+)]
+#![cfg_attr(feature = "metrics", doc = "[`MetricsLayer`]: metrics::MetricsLayer")]
+#![cfg_attr(
+    feature = "sse",
+    doc = "[`DrainLayer`]: sse::DrainLayer
+[`KeepAliveLayer`]: sse::KeepAliveLayer
+[`TapLayer`]: sse::TapLayer"
+)]
+#![cfg_attr(
+    feature = "timeout",
+    doc = "[`IdleTimeoutLayer`]: timeout::IdleTimeoutLayer"
+)]
+#![cfg_attr(
+    any(
+        feature = "buffering",
+        feature = "headers",
+        feature = "sse",
+        feature = "timeout"
+    ),
+    doc = "[alter]: alter"
+)]
+#![cfg_attr(feature = "conformance", doc = "[kit]: conformance")]
+#![cfg_attr(
+    feature = "full",
+    doc = "[why]: guides::why_wrappers_break_streams
+[behind]: guides::behind_a_proxy
+[coming]: guides::coming_from
+[observer]: guides::writing_an_observer"
+)]
+//! [`BufferingLayer`]: https://docs.rs/tower-passthrough
+//! [`CaptureLayer`]: https://docs.rs/tower-passthrough
+//! [`ConcurrencyLimitLayer`]: https://docs.rs/tower-passthrough
+//! [`DrainLayer`]: https://docs.rs/tower-passthrough
+//! [`HeadersLayer`]: https://docs.rs/tower-passthrough
+//! [`IdleTimeoutLayer`]: https://docs.rs/tower-passthrough
+//! [`KeepAliveLayer`]: https://docs.rs/tower-passthrough
+//! [`MetricsLayer`]: https://docs.rs/tower-passthrough
+//! [`TapLayer`]: https://docs.rs/tower-passthrough
+//! [alter]: https://docs.rs/tower-passthrough
+//! [kit]: https://docs.rs/tower-passthrough
+//! [why]: https://docs.rs/tower-passthrough
+//! [behind]: https://docs.rs/tower-passthrough
+//! [coming]: https://docs.rs/tower-passthrough
+//! [observer]: https://docs.rs/tower-passthrough
 //! [tower]: https://docs.rs/tower
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -108,6 +265,11 @@ pub mod timeout;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+// Prose.
+#[cfg(all(any(doc, doctest), feature = "full"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+pub mod guides;
+
 // What they share.
 mod error;
 mod grpc;
@@ -127,16 +289,6 @@ pub use self::{
 };
 
 /// The examples of the README, as tests.
-#[cfg(all(
-    doctest,
-    feature = "capture",
-    feature = "conformance",
-    feature = "headers",
-    feature = "limit",
-    feature = "metrics",
-    feature = "sse",
-    feature = "timeout",
-    feature = "tokio"
-))]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
