@@ -56,7 +56,7 @@ async fn echo(mut socket: WebSocket) {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
-        .set_buckets_for_metric(Suffix("seconds".into()), &DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("seconds".into()), DURATION_SECONDS_BUCKETS)?
         .install_recorder()?;
 
     let path = |request: &RequestHead<'_>| request.uri.path().to_owned();

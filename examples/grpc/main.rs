@@ -38,8 +38,8 @@ use tower_passthrough::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
-        .set_buckets_for_metric(Suffix("seconds".into()), &DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Suffix("bytes".into()), &BODY_BYTES_BUCKETS)?
+        .set_buckets_for_metric(Suffix("seconds".into()), DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("bytes".into()), BODY_BYTES_BUCKETS)?
         .install_recorder()?;
 
     let mut addresses = args().skip(1);

@@ -56,9 +56,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let Options { listen, service } = Options::parse();
     let duration = Full(metrics::REQUEST_DURATION_SECONDS.into());
     let prometheus = PrometheusBuilder::new()
-        .set_buckets_for_metric(Suffix("seconds".into()), &metrics::HEAD_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(duration, &metrics::DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Suffix("bytes".into()), &metrics::BODY_BYTES_BUCKETS)?
+        .set_buckets_for_metric(Suffix("seconds".into()), metrics::HEAD_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(duration, metrics::DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("bytes".into()), metrics::BODY_BYTES_BUCKETS)?
         .install_recorder()?;
     let upkeep = prometheus.clone();
     tokio::spawn(async move {
