@@ -150,18 +150,18 @@ fn looks_like_a_stream<B: Body>(response: &Response<B>, asked: Asked) -> bool {
 }
 
 /// Whether content of this type is made to be read while it is being written.
-fn is_streamed(essence: &str) -> bool {
+fn is_streamed(essence: &[u8]) -> bool {
     // Sequential JSON: the names are those of the OpenAPI registry of media types.
-    const STREAMED: [&str; 4] = [
-        "text/event-stream",
-        "application/x-ndjson",
-        "application/jsonl",
-        "application/json-seq",
+    const STREAMED: [&[u8]; 4] = [
+        b"text/event-stream",
+        b"application/x-ndjson",
+        b"application/jsonl",
+        b"application/json-seq",
     ];
     // gRPC documentation, `PROTOCOL-WEB.md`: perhaps with a codec, as in `application/grpc-web+proto`.
-    const GRPC_WEB: [&str; 2] = ["application/grpc-web", "application/grpc-web-text"];
+    const GRPC_WEB: [&[u8]; 2] = [b"application/grpc-web", b"application/grpc-web-text"];
 
-    let bare = essence.split_once('+').map_or(essence, |(bare, _)| bare);
-    let is_one_of = |types: &[&str], it: &str| types.iter().any(|of| it.eq_ignore_ascii_case(of));
-    is_one_of(&STREAMED, essence) || is_one_of(&GRPC_WEB, bare)
+    let is_one_of = |types: &[&[u8]], it: &[u8]| types.iter().any(|of| it.eq_ignore_ascii_case(of));
+    let mut parts = essence.split(|byte| *byte == b'+');
+    is_one_of(&STREAMED, essence) || parts.next().is_some_and(|bare| is_one_of(&GRPC_WEB, bare))
 }

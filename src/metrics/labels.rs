@@ -96,14 +96,16 @@ impl Kind {
 
     pub(super) fn of(head: &ResponseHead<'_>, asked: Asked) -> Self {
         let essence = media_type::essence(head.headers);
-        let is = |media_type| essence.is_some_and(|it: &str| it.eq_ignore_ascii_case(media_type));
+        let is = |media_type: &[u8]| {
+            essence.is_some_and(|it: &[u8]| it.eq_ignore_ascii_case(media_type))
+        };
         if head.tunnel {
             Self::Upgrade
         } else if essence.is_some_and(is_any_grpc) {
             Self::Grpc
         } else if asked.has_no_content(head.status) {
             Self::Unary
-        } else if is("text/event-stream") || is("application/x-ndjson") || !head.has_length() {
+        } else if is(b"text/event-stream") || is(b"application/x-ndjson") || !head.has_length() {
             Self::Stream
         } else {
             Self::Unary
@@ -120,10 +122,10 @@ impl Kind {
     }
 }
 
-const GRPC: &str = "application/grpc";
+const GRPC: &[u8] = b"application/grpc";
 
 /// gRPC and what is derived from it, such as gRPC-Web.
-fn is_any_grpc(essence: &str) -> bool {
+fn is_any_grpc(essence: &[u8]) -> bool {
     essence
         .get(..GRPC.len())
         .is_some_and(|it| it.eq_ignore_ascii_case(GRPC))
@@ -134,7 +136,7 @@ fn is_any_grpc(essence: &str) -> bool {
 pub(super) fn is_grpc_call(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::POST
         && media_type::essence(headers).is_some_and(|essence| {
-            is_any_grpc(essence) && matches!(essence.as_bytes().get(GRPC.len()), None | Some(b'+'))
+            is_any_grpc(essence) && matches!(essence.get(GRPC.len()), None | Some(b'+'))
         })
 }
 
