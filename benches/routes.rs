@@ -24,6 +24,7 @@ use tower_passthrough::buffering::{Buffering, BufferingControl};
 
 use crate::common::{
     ours,
+    pairs::median,
     table::{publish, table},
 };
 
@@ -134,9 +135,4 @@ fn rounds(many: usize, mut work: impl FnMut()) -> Vec<f64> {
 
 fn least(rounds: Vec<f64>) -> f64 {
     rounds.into_iter().fold(f64::INFINITY, f64::min)
-}
-
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
 }

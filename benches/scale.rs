@@ -87,7 +87,7 @@ where
         value,
         digits,
     };
-    let short = || {
+    let short = |layer: &L| {
         layer.layer(Answer {
             frames: 1,
             sort: Sort::Plain,
@@ -99,16 +99,18 @@ where
         (layer, "label sets"),
     ] {
         for label_sets in LABEL_SETS {
-            let service = layer.layer(Answer {
-                frames: 1,
-                sort: Sort::Plain,
-            });
-            let ns = ns_per_request(exporter, [(service, requests("/p", label_sets))]);
+            let ns = ns_per_request(exporter, [(short(layer), requests("/p", label_sets))]);
             figures.push(figure(format!("ns/request, {label_sets} {what}"), ns, 0));
         }
     }
-    let shared = [(short(), requests("/p", 1)), (short(), requests("/p", 1))];
-    let apart = [(short(), requests("/p", 1)), (short(), requests("/q", 1))];
+    let shared = [
+        (short(layer), requests("/p", 1)),
+        (short(layer), requests("/p", 1)),
+    ];
+    let apart = [
+        (short(layer), requests("/p", 1)),
+        (short(layer), requests("/q", 1)),
+    ];
     for (what, threads) in [("one label set", shared), ("a label set each", apart)] {
         let ns = ns_per_request(exporter, threads);
         figures.push(figure(format!("ns/request, two threads, {what}"), ns, 0));
@@ -120,7 +122,7 @@ where
         allocations,
         0,
     ));
-    let bytes = bytes_per_stream(&mut short());
+    let bytes = bytes_per_stream(&mut short(layer));
     figures.push(figure(
         format!("bytes per open stream, of {STREAMS}"),
         bytes,

@@ -9,6 +9,8 @@
     reason = "a test fails by a panic"
 )]
 
+#[path = "common/random.rs"]
+mod random;
 #[path = "metrics/series.rs"]
 #[allow(dead_code, reason = "it is shared with `tests/metrics`")]
 mod series;
@@ -26,19 +28,12 @@ use tower_passthrough::{
     observe::{MakeObserver, Moment, Observer, Outcome},
 };
 
+use random::random;
 use series::{recorder, series, shown};
 
 const REQUESTS: u64 = 1_000_000;
 const BLOCK: u64 = 100_000;
 const LABEL_SETS: usize = 500;
-
-/// Never the same for two places, and without any system to it (splitmix64).
-fn random(place: u64) -> u64 {
-    let mut mixed = place.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
 
 /// Makes the request one for any host and path, with any method.
 fn turn(request: &mut Request<Empty<Bytes>>, place: u64) {

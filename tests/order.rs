@@ -7,6 +7,9 @@
     reason = "a test fails by a panic"
 )]
 
+#[path = "common/gate.rs"]
+mod gate;
+
 use std::{
     future::{poll_fn, ready},
     pin::Pin,
@@ -16,12 +19,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
-};
+use http::{Request, Response, header::CACHE_CONTROL};
 use http_body::Body;
-use http_body_util::{BodyExt, Empty, channel::Channel};
+use http_body_util::{BodyExt, Empty};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -34,25 +34,24 @@ use tower_passthrough::{
     timer::TokioTimer,
 };
 
+use gate::{event_stream, gated_body};
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An event stream that stays open and says nothing.
 fn quiet() -> impl Service<
     Request<Empty<Bytes>>,
-    Response = Response<impl Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>>,
+    Response = Response<axum::body::Body>,
     Error = std::convert::Infallible,
     Future: Unpin,
 > + Clone {
     service_fn(|_| {
-        let (sender, body) = Channel::<Bytes>::new(1);
+        let (gate, body) = gated_body();
         tokio::spawn(async move {
             sleep_until(Instant::now() + 10_000 * SECOND).await;
-            drop(sender);
+            drop(gate);
         });
-        let mut response = Response::new(body);
-        let event_stream = "text/event-stream".parse().unwrap();
-        response.headers_mut().insert(CONTENT_TYPE, event_stream);
-        ready(Ok(response))
+        ready(Ok(event_stream(body)))
     })
 }
 

@@ -6,6 +6,8 @@
     reason = "a test fails by a panic"
 )]
 
+#[path = "common/gate.rs"]
+mod gate;
 #[path = "common/net.rs"]
 mod net;
 
@@ -25,9 +27,9 @@ use std::{
 use allocation_counter::measure;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use tokio::{
     runtime::Builder,
     task::{JoinHandle, spawn},
@@ -41,7 +43,10 @@ use tower_passthrough::{
     timer::{Timer, TokioSleep, TokioTimer},
 };
 
-use crate::net::{BoxError, Client, Proto, Served, Server, pipe, serve};
+use crate::{
+    gate::event_stream,
+    net::{BoxError, Client, Proto, Served, Server, no_body, pipe, serve},
+};
 
 const STREAMS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -101,15 +106,8 @@ fn soak(streams: usize, proto: Option<Proto>, busy: u32) {
             )
             .layer(IdleTimeoutLayer::new(LONG).unwrap())
     };
-    let gaps = move |stream| {
-        // No two at once, and the first quiet from the head on.
-        let first = INTERVAL * 2 + INTERVAL / 4 + Duration::from_millis(stream as u64);
-        let mut gaps = vec![first];
-        gaps.extend(vec![SECOND; busy as usize]);
-        gaps
-    };
     let stories = paused(async {
-        let service = layer.service(world.answer(gaps));
+        let service = layer.service(world.answer(move |stream| gaps(stream, busy)));
         let (connections, clients) = match proto {
             None => (Vec::new(), open(&service, streams)),
             Some(proto) => connect(proto, &service, streams).await,
@@ -127,12 +125,7 @@ fn soak(streams: usize, proto: Option<Proto>, busy: u32) {
     });
     for story in stories {
         let story = story.unwrap();
-        let order: Vec<_> = story.iter().map(|(read, _)| *read).collect();
-        let mut wanted = vec![Read::KeepAlive; 2];
-        wanted.extend(vec![Read::Event; busy as usize + 1]);
-        wanted.extend([Read::KeepAlive; 3]);
-        wanted.push(Read::End);
-        assert_eq!(order, wanted);
+        assert_whole(&story, busy);
         assert_each_in_time(&story);
         let (_, end) = story[story.len() - 1];
         assert!((drained_at..drained_at + LATE).contains(&end), "{end:?}");
@@ -143,6 +136,24 @@ fn soak(streams: usize, proto: Option<Proto>, busy: u32) {
     let most = 5 + 1 + (SECOND * busy).as_secs() / INTERVAL.as_secs() + 2;
     let sleeps = sleeps.0.load(Relaxed) as u64;
     assert!(sleeps <= most * streams as u64, "{sleeps} sleeps");
+}
+
+/// How long a stream waits for each of its events: no two streams at once, and each is quiet from
+/// the head on.
+fn gaps(stream: usize, busy: u32) -> Vec<Duration> {
+    let first = INTERVAL * 2 + INTERVAL / 4 + Duration::from_millis(stream as u64);
+    let mut gaps = vec![first];
+    gaps.extend(vec![SECOND; busy as usize]);
+    gaps
+}
+
+fn assert_whole(story: &Story, busy: u32) {
+    let order: Vec<_> = story.iter().map(|(read, _)| *read).collect();
+    let mut wanted = vec![Read::KeepAlive; 2];
+    wanted.extend(vec![Read::Event; busy as usize + 1]);
+    wanted.extend([Read::KeepAlive; 3]);
+    wanted.push(Read::End);
+    assert_eq!(order, wanted);
 }
 
 /// Each keep-alive comes as soon as the stream has been quiet for the interval, and not before.
@@ -244,8 +255,7 @@ async fn connect(
         let server = serve(proto, far, service.clone());
         let mut client = Client::connect(proto, near).await;
         for stream in first..streams.min(first + per_connection) {
-            let empty = Empty::new().map_err(Into::into).boxed_unsync();
-            let response = client.send(request(stream, empty)).await.unwrap();
+            let response = client.send(request(stream, no_body())).await.unwrap();
             stories.push(spawn(read(response.into_body())));
         }
         connections.push((client, server));
@@ -309,14 +319,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let stream = request.uri().path().trim_start_matches('/');
-        let mut response = Response::new(Source {
+        ready(Ok(event_stream(Source {
             gaps: (self.gaps)(stream.parse().unwrap()).into_iter(),
             sleep: None,
             world: self.world.clone(),
-        });
-        let content_type = "text/event-stream".parse().unwrap();
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-        ready(Ok(response))
+        })))
     }
 }
 

@@ -3,11 +3,14 @@
 
 pub(crate) mod exporters;
 pub(crate) mod ours;
+pub(crate) mod pairs;
 pub(crate) mod rows;
+pub(crate) mod server;
 pub(crate) mod table;
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::{Future, Ready, ready},
     hint::black_box,
     pin::{Pin, pin},
@@ -22,6 +25,8 @@ use http::{
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use tower::{Layer, Service};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A request that a metrics layer finds its host and its path in.
 pub(crate) fn request(path: &str) -> Request<Empty<Bytes>> {

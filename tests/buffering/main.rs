@@ -6,6 +6,8 @@
 )]
 
 mod fields;
+#[path = "../common/gate.rs"]
+mod gate;
 mod nginx;
 #[path = "../common/patience.rs"]
 mod patience;

@@ -12,10 +12,11 @@
 )]
 
 mod chromium;
+#[path = "../common/gate.rs"]
+mod gate;
 #[path = "../common/net.rs"]
 mod net;
-#[path = "../examples/process.rs"]
-#[allow(dead_code, reason = "it is shared with `tests/examples`")]
+#[path = "../common/process.rs"]
 mod process;
 #[path = "../common/reader.rs"]
 mod reader;
@@ -24,6 +25,7 @@ mod server;
 #[path = "../common/signal.rs"]
 mod signal;
 mod stories;
+#[path = "../common/webdriver.rs"]
 mod webdriver;
 
 use std::time::{Duration, Instant};

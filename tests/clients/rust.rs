@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use tokio::{
     net::TcpStream,
     task::{JoinHandle, spawn},
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     EventSource, Seen,
-    net::{Client, Proto},
+    net::{Client, Proto, no_body},
     reader::read_after,
     server::Server,
     stories,
@@ -64,8 +64,7 @@ impl Source {
         if !id.is_empty() {
             request = request.header("last-event-id", &id);
         }
-        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let response = client.send(request.body(body).unwrap()).await.unwrap();
+        let response = client.send(request.body(no_body()).unwrap()).await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut body = response.into_body();

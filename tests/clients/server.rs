@@ -14,8 +14,8 @@ use axum::{
     routing::get,
 };
 use bytes::{Buf, Bytes};
-use futures_util::stream::{self, Stream};
-use http::{HeaderMap, header::CONTENT_TYPE};
+use futures_util::{Stream, StreamExt};
+use http::HeaderMap;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -31,6 +31,7 @@ use tower_passthrough::{
 
 use crate::{
     chromium::PAGE,
+    gate::{Gate, event_stream, gated},
     signal::{Clock, Signal},
     soon,
 };
@@ -83,8 +84,7 @@ impl Server {
             .unwrap();
         let axum_events = move |headers: HeaderMap| ready(Sse::new(to_axum.enter(&headers)));
         let raw_events = move |headers: HeaderMap| {
-            let body = Body::from_stream(to_raw.enter(&headers));
-            ready(([(CONTENT_TYPE, "text/event-stream")], body))
+            ready(event_stream(Body::from_stream(to_raw.enter(&headers))))
         };
         let app = Router::new()
             .route("/{kind}", get(Html(PAGE)))
@@ -126,7 +126,7 @@ impl Server {
 pub(crate) struct Arrival<T> {
     pub(crate) last_event_id: Option<String>,
     pub(crate) at: Instant,
-    gate: mpsc::Sender<T>,
+    gate: Gate<T>,
 }
 
 impl<T> Arrival<T> {
@@ -161,16 +161,14 @@ fn arrivals<T>() -> (Entrance<T>, Arrivals<T>) {
 impl<T> Entrance<T> {
     /// The stream that the test feeds.
     fn enter(&self, headers: &HeaderMap) -> impl Stream<Item = Result<T, Infallible>> + use<T> {
-        let (gate, items) = mpsc::channel(1);
+        let (gate, items) = gated();
         let id = headers.get("last-event-id");
         let _ = self.0.send(Arrival {
             last_event_id: id.map(|id| id.to_str().unwrap().to_owned()),
             at: Instant::now(),
             gate,
         });
-        stream::unfold(items, async |mut items| {
-            Some((Ok(items.recv().await?), items))
-        })
+        items.map(Ok)
     }
 }
 

@@ -11,12 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header::CONTENT_TYPE};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
 use tower::{Layer, Service};
 
-use crate::common::{Broken, Given, poll_body, trailers};
+use crate::{
+    common::{Broken, Given, poll_body, trailers},
+    gate::event_stream,
+};
 
 /// What a [`Fed`] body is given, and what it was asked.
 #[derive(Debug, Default)]
@@ -34,6 +37,9 @@ struct Fodder {
 pub(crate) struct Feed(Arc<Mutex<Fodder>>);
 
 /// A body that yields what it is fed with, and has nothing to give until then.
+///
+/// For layers that are driven by hand. Unlike one behind a gate it may be fed as much as one likes,
+/// says of itself what it is told to, and knows how often it was asked.
 #[derive(Debug)]
 pub(crate) struct Fed(Feed);
 
@@ -173,13 +179,6 @@ where
     L::Service: Service<Request<Empty<Bytes>>, Response = Response<R>, Error = Infallible>,
 {
     answered(layer, Method::GET, event_stream(body)).into_body()
-}
-
-pub(crate) fn event_stream<B>(body: B) -> Response<B> {
-    let mut response = Response::new(body);
-    let content_type = "text/event-stream".parse().unwrap();
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
 }
 
 /// All that the body has to give now, frame by frame, with how it ends if it does. Nothing is said of

@@ -55,6 +55,16 @@ pub(crate) enum End {
     Claimed,
 }
 
+impl End {
+    pub(crate) fn says(self, is_over: bool) -> bool {
+        match self {
+            Self::Shown => is_over,
+            Self::Hidden => false,
+            Self::Claimed => true,
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
@@ -140,11 +150,7 @@ impl Body for Script {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self.end {
-            End::Shown => self.steps.is_empty(),
-            End::Hidden => false,
-            End::Claimed => true,
-        }
+        self.end.says(self.steps.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -163,6 +169,31 @@ impl Body for Script {
             Size::Claimed(len) => SizeHint::with_exact(len),
         }
     }
+}
+
+pub(crate) const OUTCOMES: [Outcome; 7] = [
+    Outcome::Complete,
+    Outcome::Upgraded,
+    Outcome::BodyError,
+    Outcome::Disconnected,
+    Outcome::ServiceError,
+    Outcome::Cancelled,
+    Outcome::Panicked,
+];
+
+/// Says that more is left in it than fits into any memory.
+pub(crate) struct Huge;
+
+impl Buf for Huge {
+    fn remaining(&self) -> usize {
+        usize::MAX
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &[]
+    }
+
+    fn advance(&mut self, _: usize) {}
 }
 
 /// What an observer was told.

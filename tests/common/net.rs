@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client, rt::Executor, server};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
@@ -38,6 +38,10 @@ pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) enum Proto {
     H1,
     H2,
+}
+
+pub(crate) fn no_body() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// What a connection can be made of.

@@ -7,6 +7,7 @@ mod requests;
 mod responses;
 mod tasks;
 mod tools;
+mod uploads;
 
 use std::{collections::BTreeSet, fmt::Write, task::Poll};
 
@@ -17,6 +18,7 @@ use crate::saboteur::{Got, Saboteur, honest};
 fn all() -> Vec<Saboteur> {
     [
         requests::all(),
+        uploads::all(),
         responses::all(),
         hints::all(),
         tasks::all(),

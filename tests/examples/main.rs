@@ -14,15 +14,16 @@
 mod access_log;
 mod audit;
 mod axum_sse;
-mod gateway;
 mod grpc;
 mod hyper_service;
 mod observability;
 mod own_observer;
 #[path = "../common/patience.rs"]
 mod patience;
+#[path = "../common/process.rs"]
 mod process;
 mod websocket;
+#[path = "../common/wire.rs"]
 mod wire;
 
 use std::time::{Duration, Instant};

@@ -11,6 +11,8 @@ mod common;
 #[path = "../common/drive.rs"]
 mod drive;
 mod ends;
+#[path = "../common/gate.rs"]
+mod gate;
 mod model;
 #[path = "../common/net.rs"]
 mod net;

@@ -2,50 +2,47 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready},
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::Either, future::select};
-use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body::Frame;
-use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 use tower_passthrough::limit::ConcurrencyLimitLayer;
 
-use crate::net::{Client, Proto, RequestBody, Served, Server, loopback, serve, soon};
+use crate::{
+    gate::{Gate, event_stream, gated_body},
+    net::{Client, Proto, RequestBody, Served, Server, loopback, no_body, serve, soon},
+};
 
 /// The other ends of the streams that are open, in the order in which they were asked for.
-type Streams = Arc<Mutex<Vec<mpsc::UnboundedSender<Bytes>>>>;
+type Streams = Arc<Mutex<Vec<Gate>>>;
 
 /// Answers with an event stream that the test fills and ends.
 #[derive(Clone, Default)]
 struct Events(Streams);
 
 impl Service<Request<Incoming>> for Events {
-    type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Request<Incoming>) -> Self::Future {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        self.0.lock().unwrap().push(sender);
-        let events = futures_util::stream::poll_fn(move |cx| {
-            let event = receiver.poll_recv(cx);
-            event.map(|event| event.map(|event| Ok(Frame::data(event))))
-        });
-        let response = Response::builder()
-            .header(CONTENT_TYPE, "text/event-stream")
-            .body(StreamBody::new(events).boxed_unsync());
-        std::future::ready(Ok(response.unwrap()))
+        let (gate, body) = gated_body();
+        self.0.lock().unwrap().push(gate);
+        ready(Ok(event_stream(body)))
     }
 }
 
@@ -119,11 +116,11 @@ where
 }
 
 fn get() -> Request<RequestBody> {
-    Request::new(Empty::new().map_err(Into::into).boxed_unsync())
+    Request::new(no_body())
 }
 
 /// The stream that was opened last.
-fn last(streams: &Streams) -> mpsc::UnboundedSender<Bytes> {
+fn last(streams: &Streams) -> Gate {
     streams.lock().unwrap().last().unwrap().clone()
 }
 
@@ -136,9 +133,9 @@ async fn open(client: &mut Client, streams: &Streams) -> Response<Incoming> {
 }
 
 /// Sends an event, and reads it.
-async fn event(response: &mut Response<Incoming>, stream: &mpsc::UnboundedSender<Bytes>) {
+async fn event(response: &mut Response<Incoming>, stream: &Gate) {
     let sent = Bytes::from_static(b"data: 1\n\n");
-    stream.send(sent.clone()).unwrap();
+    soon(stream.send(sent.clone())).await.unwrap();
     let frame = soon(response.body_mut().frame()).await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), sent);
 }

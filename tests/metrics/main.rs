@@ -15,6 +15,8 @@ mod grpc;
 mod labels;
 #[path = "../common/net.rs"]
 mod net;
+#[path = "../common/random.rs"]
+mod random;
 mod recorders;
 #[cfg(feature = "axum")]
 mod routes;

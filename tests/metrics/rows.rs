@@ -1,4 +1,4 @@
-//! Exchanges, and all that is recorded of each, in both styles.
+//! Exchanges, and all that is recorded of each, in both styles. It is one table, so it is one file.
 
 use http::{HeaderMap, Method};
 use tower_passthrough::{
@@ -11,7 +11,7 @@ use tower_passthrough::{
 };
 
 use crate::{
-    common::{End, Size, Step},
+    common::{End, OUTCOMES, Size, Step},
     drive::{Does, Exchange, Until, answer, answering, exchange, hinting},
     series::{Expected, Labels, Series, with},
 };
@@ -24,16 +24,6 @@ pub(crate) enum Sort {
     Grpc,
     Upgrade,
 }
-
-pub(crate) const OUTCOMES: [Outcome; 7] = [
-    Outcome::Complete,
-    Outcome::Upgraded,
-    Outcome::BodyError,
-    Outcome::Disconnected,
-    Outcome::ServiceError,
-    Outcome::Cancelled,
-    Outcome::Panicked,
-];
 
 /// A gRPC status code: as `grpc_code`, as `rpc.response.status_code`, and whether it has an
 /// `error.type`.

@@ -12,9 +12,9 @@ use tower_passthrough::{
 };
 
 use crate::{
-    common::Step,
+    common::{OUTCOMES, Step},
     drive::{Does, Until, answer, answering, drive, exchange},
-    rows::{OUTCOMES, Row, Sort, possible, row, rows, upgrade_rows},
+    rows::{Row, Sort, possible, row, rows, upgrade_rows},
     series::{Labels, Series, by_label, in_flight, recorder, rendered, requests_by, series, with},
 };
 

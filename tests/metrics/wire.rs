@@ -23,7 +23,7 @@ use tower_passthrough::metrics::{
 
 use crate::{
     net::{Proto, Served, Server, loopback, raw_h1, serve, soon},
-    series::{Expected, in_flight, recorder, rendered, with},
+    series::{Expected, Labels, in_flight, recorder, rendered, with},
 };
 
 type ServerBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -76,12 +76,13 @@ async fn read_until(near: &mut TcpStream, end: &str) {
     }
 }
 
+const SIZED: usize = 5;
+const STREAMED: usize = 4;
+const GONE_MID_STREAM: usize = 3;
+const GONE_BEFORE_HEAD: usize = 2;
+
 #[test]
 fn sums_agree_exactly_over_real_connections() {
-    const SIZED: usize = 5;
-    const STREAMED: usize = 4;
-    const GONE_MID_STREAM: usize = 3;
-    const GONE_BEFORE_HEAD: usize = 2;
     let layer = MetricsLayer::builder()
         .service("gateway")
         .hosts(["api.example"])
@@ -93,59 +94,67 @@ fn sums_agree_exactly_over_real_connections() {
         ("host", "api.example"),
         ("method", "GET"),
     ];
-    let in_flight = || in_flight(&recorder, &base);
-
-    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let (arrived, arrivals) = mpsc::unbounded_channel();
     let service = || served(&layer, arrived.clone());
-    let exchanges = async {
-        let endless = (0..GONE_MID_STREAM).map(|_| asked("/endless", service()));
-        let mut endless = join_all(endless).await;
-        for (near, _) in &mut endless {
-            read_until(near, "\r\n\r\n7\r\n7 bytes\r\n").await;
-        }
-        assert_eq!(in_flight(), "3", "streaming");
-
-        let whole =
-            async |path: &'static str| raw_h1(loopback().await, service(), &written(path)).await;
-        for response in join_all((0..SIZED).map(|_| whole("/sized"))).await {
-            assert!(
-                response.ends_with("content-length: 10\r\n\r\n0123456789"),
-                "{response}"
-            );
-        }
-        for response in join_all((0..STREAMED).map(|_| whole("/streamed"))).await {
-            assert_eq!(response.matches("7 bytes").count(), 3, "{response}");
-        }
-        assert_eq!(in_flight(), "3", "whole responses are over");
-
-        let hanging = (0..GONE_BEFORE_HEAD).map(|_| asked("/hanging", service()));
-        let hanging = join_all(hanging).await;
-        for _ in &hanging {
-            soon(arrivals.recv()).await.unwrap();
-        }
-        assert_eq!(in_flight(), "5", "streaming and waiting");
-        for (near, server) in endless.into_iter().chain(hanging) {
-            drop(near);
-            server.closed().await;
-        }
-    };
     with_local_recorder(&recorder, || {
         // All its tasks run on this thread, where the recorder is.
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let exchanges = exchanges(service, arrivals, || in_flight(&recorder, &base));
         runtime.unwrap().block_on(exchanges);
     });
+    assert_eq!(rendered(&recorder), expected(&base).0);
+}
 
+async fn exchanges<S: Served>(
+    service: impl Fn() -> S,
+    mut arrivals: mpsc::UnboundedReceiver<()>,
+    in_flight: impl Fn() -> String,
+) {
+    let endless = (0..GONE_MID_STREAM).map(|_| asked("/endless", service()));
+    let mut endless = join_all(endless).await;
+    for (near, _) in &mut endless {
+        read_until(near, "\r\n\r\n7\r\n7 bytes\r\n").await;
+    }
+    assert_eq!(in_flight(), "3", "streaming");
+
+    let whole =
+        async |path: &'static str| raw_h1(loopback().await, service(), &written(path)).await;
+    for response in join_all((0..SIZED).map(|_| whole("/sized"))).await {
+        assert!(
+            response.ends_with("content-length: 10\r\n\r\n0123456789"),
+            "{response}"
+        );
+    }
+    for response in join_all((0..STREAMED).map(|_| whole("/streamed"))).await {
+        assert_eq!(response.matches("7 bytes").count(), 3, "{response}");
+    }
+    assert_eq!(in_flight(), "3", "whole responses are over");
+
+    let hanging = (0..GONE_BEFORE_HEAD).map(|_| asked("/hanging", service()));
+    let hanging = join_all(hanging).await;
+    for _ in &hanging {
+        soon(arrivals.recv()).await.unwrap();
+    }
+    assert_eq!(in_flight(), "5", "streaming and waiting");
+    for (near, server) in endless.into_iter().chain(hanging) {
+        drop(near);
+        server.closed().await;
+    }
+}
+
+/// All that is recorded of [`exchanges`].
+fn expected(base: &Labels<'static>) -> Expected {
     let heads = SIZED + STREAMED + GONE_MID_STREAM;
-    let ok = with(&base, [("status", "200")]);
-    let gone = with(&base, [("status", "499")]);
-    let unary = with(&base, [("kind", "unary")]);
-    let streams = with(&base, [("kind", "stream")]);
+    let ok = with(base, [("status", "200")]);
+    let gone = with(base, [("status", "499")]);
+    let unary = with(base, [("kind", "unary")]);
+    let streams = with(base, [("kind", "stream")]);
     let complete = with(&ok, [("outcome", "complete")]);
     let disconnected = with(&ok, [("outcome", "disconnected")]);
     let cancelled = with(&gone, [("outcome", "cancelled")]);
     let stream_bytes = [&[21; STREAMED][..], &[7; GONE_MID_STREAM]].concat();
-    let expected = Expected::default()
-        .value(REQUESTS_IN_FLIGHT, &base, 0)
+    Expected::default()
+        .value(REQUESTS_IN_FLIGHT, base, 0)
         .value(REQUESTS_TOTAL, &ok, heads)
         .value(REQUESTS_TOTAL, &gone, GONE_BEFORE_HEAD)
         .value(RESPONSES_ENDED_TOTAL, &complete, SIZED + STREAMED)
@@ -156,12 +165,7 @@ fn sums_agree_exactly_over_real_connections() {
         .seconds(REQUEST_DURATION_SECONDS, &unary, SIZED + GONE_BEFORE_HEAD)
         .seconds(REQUEST_DURATION_SECONDS, &streams, stream_bytes.len())
         .seconds(RESPONSE_FIRST_BYTE_SECONDS, &streams, stream_bytes.len())
-        .bytes(
-            REQUEST_BODY_BYTES,
-            &base,
-            &vec![0; heads + GONE_BEFORE_HEAD],
-        )
+        .bytes(REQUEST_BODY_BYTES, base, &vec![0; heads + GONE_BEFORE_HEAD])
         .bytes(RESPONSE_BODY_BYTES, &unary, &[10; SIZED])
-        .bytes(RESPONSE_BODY_BYTES, &streams, &stream_bytes);
-    assert_eq!(rendered(&recorder), expected.0);
+        .bytes(RESPONSE_BODY_BYTES, &streams, &stream_bytes)
 }

@@ -30,12 +30,14 @@ use tower_passthrough::{RequestHead, metrics::MetricsLayer, observe::Outcome};
 
 use self::{
     client::{Seen, play, yields},
-    plan::{Ask, Plan, Random, plan},
+    plan::{Ask, Plan, plan},
     service::{Ledger, Story, service},
 };
 use crate::{
     books::{Call, Entry, Expected, Series, assert_agree, books},
+    common::OUTCOMES,
     net::{Client, Proto, Server, loopback, serve, soon},
+    random::Random,
 };
 
 /// How many exchanges reach the service.
@@ -49,16 +51,6 @@ const BATCH: usize = 12;
 
 /// How many batches are under way at once.
 const BATCHES: usize = 24;
-
-const OUTCOMES: [Outcome; 7] = [
-    Outcome::Complete,
-    Outcome::Upgraded,
-    Outcome::BodyError,
-    Outcome::Disconnected,
-    Outcome::ServiceError,
-    Outcome::Cancelled,
-    Outcome::Panicked,
-];
 
 /// Which exchanges go over one connection, and when its client hangs up.
 struct Batch {

@@ -13,6 +13,12 @@ mod books;
 mod campaign;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/gate.rs"]
+mod gate;
 #[path = "../common/net.rs"]
 mod net;
 mod promises;
+#[path = "../common/random.rs"]
+mod random;
+#[path = "../common/replies.rs"]
+mod replies;

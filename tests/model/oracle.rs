@@ -1,5 +1,7 @@
 //! What must happen. Written from the docs of `tower_passthrough::observe`, above all from the
 //! table there, on top of the bare service; it has nothing of the code under test but its names.
+//!
+//! It is one file, to be read from top to bottom beside that table.
 
 use std::{sync::Arc, task::Context};
 
@@ -60,6 +62,24 @@ struct Facts {
     length: Option<u64>,
     /// The body's exact size.
     exact: Option<u64>,
+}
+
+impl Facts {
+    fn new(status: StatusCode, method: &Method, length: &Length, hints: &Hints) -> Self {
+        Self {
+            status,
+            has_no_content: *method == Method::HEAD
+                || status.is_informational()
+                || status == 204
+                || status == 304,
+            length: match *length {
+                Length::Is(length) => Some(length),
+                Length::Repeated(first, second) => (first == second).then_some(first),
+                Length::Malformed(_) | Length::None => None,
+            },
+            exact: Some(hints.lower).filter(|lower| hints.upper == Some(*lower)),
+        }
+    }
 }
 
 impl Exchange {
@@ -305,19 +325,8 @@ impl Oracle {
             let status = status.as_str().to_owned();
             self.stage.metric(number, Metric::Requests { status });
         }
-        layer.head = Some(Facts {
-            status,
-            has_no_content: layer.method == Method::HEAD
-                || status.is_informational()
-                || status == 204
-                || status == 304,
-            length: match self.case.head.length {
-                Length::Is(length) => Some(length),
-                Length::Repeated(first, second) => (first == second).then_some(first),
-                Length::Malformed(_) | Length::None => None,
-            },
-            exact: Some(hints.lower).filter(|lower| hints.upper == Some(*lower)),
-        });
+        let length = &self.case.head.length;
+        layer.head = Some(Facts::new(status, &layer.method, length, &hints));
 
         let ended = if is_tunnel && self.holders > 0 {
             layer.place = Place::Tunnel;

@@ -1,4 +1,4 @@
-//! How often what happened: a campaign shows what it covered.
+//! How often what happened: a campaign shows what it covered. Most of it is one table.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 use tower_passthrough::observe::Outcome::{self, BodyError, Complete, Disconnected};
@@ -14,7 +14,7 @@ use tower_passthrough::observe::Outcome::{self, BodyError, Complete, Disconnecte
 use crate::{
     At, Exchange, GET, HEAD, Incoming, answer,
     common::{
-        End, Size,
+        End, Huge, Size,
         Step::{Data, Error, Trailers},
         Told, Watch,
     },
@@ -277,21 +277,6 @@ fn response_to_head_may_announce_what_it_likes() {
 }
 
 // A false length.
-
-/// Says that more is left in it than fits into any memory.
-struct Huge;
-
-impl Buf for Huge {
-    fn remaining(&self) -> usize {
-        usize::MAX
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &[]
-    }
-
-    fn advance(&mut self, _: usize) {}
-}
 
 /// Yields as many frames of [`Huge`].
 struct Hoard {

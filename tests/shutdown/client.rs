@@ -4,11 +4,11 @@ use std::{fs, str::from_utf8};
 
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::{
-    net::{Client, Proto, RequestBody, soon},
+    net::{Client, Proto, RequestBody, no_body, soon},
     server::Server,
 };
 
@@ -20,7 +20,7 @@ pub(crate) async fn connect(proto: Proto, server: &Server) -> Client {
 pub(crate) fn request(stream: usize, last_event_id: u64) -> Request<RequestBody> {
     Request::get(format!("http://localhost/{stream}"))
         .header("last-event-id", last_event_id)
-        .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+        .body(no_body())
         .unwrap()
 }
 

@@ -16,10 +16,11 @@ use tower_passthrough::{sse::DrainLayer, timer::TokioTimer};
 use crate::{
     client::{Reader, most_sockets, open, open_one},
     events::{ids, length, length_within},
+    gate::event_stream,
     net::Proto,
     server::{KINDS, Kind, Responder, Server},
     signal::Signal,
-    source::{Fed, Hold, asked, event_stream, held, send},
+    source::{Fed, Hold, asked, held, send},
 };
 
 const STREAMS: usize = 1_000;
@@ -128,19 +129,28 @@ async fn hand_over(kind: Kind, proto: Proto) {
     }
     first.shut_down().await;
     drop(clients);
+    let seen = readers
+        .iter()
+        .enumerate()
+        .map(|(stream, reader)| whole(stream, &reader.bytes));
+    go_on(kind, proto, seen.collect()).await;
+}
 
-    let second = second_server(kind).await;
-    let mut seen = Vec::new();
-    for (stream, reader) in readers.iter().enumerate() {
-        let ids = ids(stream, &reader.bytes);
-        let last = ids.len() as u64;
-        match state(stream) {
-            (State::Between, events) => assert_eq!(last, events, "stream {stream}"),
-            (State::Within, events) => assert_eq!(last, events + 1, "stream {stream}"),
-            (State::GoingOn, events) => assert!(last > events, "stream {stream}"),
-        }
-        seen.push(ids);
+/// The ids of the events that the stream has sent by its end: all of them, and whole.
+fn whole(stream: usize, bytes: &[u8]) -> Vec<u64> {
+    let ids = ids(stream, bytes);
+    let last = ids.len() as u64;
+    match state(stream) {
+        (State::Between, events) => assert_eq!(last, events, "stream {stream}"),
+        (State::Within, events) => assert_eq!(last, events + 1, "stream {stream}"),
+        (State::GoingOn, events) => assert!(last > events, "stream {stream}"),
     }
+    ids
+}
+
+/// All clients reconnect, and get what is left, after what they have seen.
+async fn go_on(kind: Kind, proto: Proto, seen: Vec<Vec<u64>>) {
+    let second = second_server(kind).await;
     let last_event_ids = seen.iter().map(|ids| ids.len() as u64);
     let (_clients, readers) = open(proto, &second, last_event_ids).await;
     let both = seen.into_iter().zip(readers).enumerate();

@@ -9,10 +9,11 @@ use tower_passthrough::{sse::DrainLayer, timer::TokioTimer};
 use crate::{
     client::{Reader, connect, open_one, request},
     events::ids,
+    gate::event_stream,
     net::Proto,
     server::{KINDS, Kind, Responder},
     signal::{Clock, Signal},
-    source::{Fed, event_stream, held, send},
+    source::{Fed, held, send},
 };
 
 const GRACE: Duration = Duration::from_secs(30);

@@ -13,6 +13,8 @@
 mod client;
 mod drained;
 mod events;
+#[path = "../common/gate.rs"]
+mod gate;
 mod late;
 #[path = "../common/net.rs"]
 mod net;

@@ -10,13 +10,16 @@ use std::{
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::{Response, header::CONTENT_TYPE, request::Parts};
-use http_body::Frame;
-use http_body_util::StreamBody;
-use tokio::{sync::mpsc, task::yield_now};
+use http::request::Parts;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
-use crate::{events, net::soon, server::Responder};
+use crate::{
+    events,
+    gate::{Gate, event_stream, gated_body},
+    net::soon,
+    server::Responder,
+};
 
 /// Frames split events, line ends and all.
 const FRAMES: [usize; 7] = [1, 2, 3, 5, 7, 11, 13];
@@ -28,13 +31,6 @@ pub(crate) fn asked(request: &Parts) -> (usize, u64) {
     let stream = request.uri.path().strip_prefix('/').unwrap();
     let last_event_id = request.headers["last-event-id"].to_str().unwrap();
     (stream.parse().unwrap(), last_event_id.parse().unwrap())
-}
-
-pub(crate) fn event_stream(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    let content_type = "text/event-stream".parse().unwrap();
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
 }
 
 /// Where a stream waits.
@@ -57,10 +53,9 @@ pub(crate) fn held(stream: usize, ids: RangeInclusive<u64>, hold: Option<Hold>) 
         hold,
     };
     let frames = stream::unfold(source, async |mut source| {
-        let frame = source.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(frame)), source))
+        Some((Ok::<_, Infallible>(source.next().await?), source))
     });
-    Body::new(StreamBody::new(Box::pin(frames)))
+    Body::from_stream(frames)
 }
 
 struct Source {
@@ -97,9 +92,6 @@ impl Source {
     }
 }
 
-/// What a test sends with, and knows by whether somebody still holds the body.
-pub(crate) type Gate = mpsc::Sender<Bytes>;
-
 /// Bodies that are fed by the test.
 #[derive(Clone, Default)]
 pub(crate) struct Fed(Arc<Mutex<Vec<Gate>>>);
@@ -108,13 +100,9 @@ impl Fed {
     pub(crate) fn responder(&self) -> Responder {
         let fed = self.clone();
         Responder::new(move |_| {
-            let (gate, frames) = mpsc::channel(1);
+            let (gate, body) = gated_body();
             fed.0.lock().unwrap().push(gate);
-            let frames = stream::unfold(frames, async |mut frames| {
-                let frame = Frame::data(frames.recv().await?);
-                Some((Ok::<_, Infallible>(frame), frames))
-            });
-            event_stream(Body::new(StreamBody::new(Box::pin(frames))))
+            event_stream(body)
         })
     }
 

@@ -7,10 +7,11 @@ use tower_passthrough::{sse::DrainLayer, timer::TokioTimer};
 
 use crate::{
     client::open_one,
+    gate::Gate,
     net::Proto,
     server::{KINDS, Kind},
     signal::Signal,
-    source::{Fed, Gate},
+    source::Fed,
 };
 
 /// That nothing comes can only be seen by waiting: too short a time lets the test pass, and finds less.

@@ -9,6 +9,8 @@
 mod common;
 #[path = "../common/drive.rs"]
 mod drive;
+#[path = "../common/gate.rs"]
+mod gate;
 mod published;
 #[path = "../common/reader.rs"]
 mod reader;

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::Empty;
 use proptest::prelude::*;
@@ -23,6 +23,7 @@ use tower_passthrough::{
 };
 
 use crate::{
+    gate::event_stream,
     reader::Message,
     reference::{Told, tap},
     scanner::Hidden,
@@ -59,10 +60,7 @@ impl<B> Service<Request<Empty<Bytes>>> for Stream<B> {
     }
 
     fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
-        let mut response = Response::new(self.0.take().unwrap());
-        let event_stream = HeaderValue::from_static("text/event-stream");
-        response.headers_mut().insert(CONTENT_TYPE, event_stream);
-        ready(Ok(response))
+        ready(Ok(event_stream(self.0.take().unwrap())))
     }
 }
 

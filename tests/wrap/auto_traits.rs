@@ -23,7 +23,7 @@ use tower_passthrough::{
     timer::{Timer, TokioTimer},
 };
 
-use crate::events::event_stream;
+use crate::gate::event_stream;
 
 const SECOND: Duration = Duration::from_secs(1);
 

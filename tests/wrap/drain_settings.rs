@@ -14,7 +14,8 @@ use crate::{
     clock::{Clock, Signal, Waiting},
     common::{Hints, Watch, hints},
     drain::{in_time, late},
-    events::{Fed, Feed, answered, event_stream, read, streamed},
+    events::{Fed, Feed, answered, read, streamed},
+    gate::event_stream,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -17,6 +17,8 @@ mod drain;
 mod drain_settings;
 #[path = "../common/events.rs"]
 mod events;
+#[path = "../common/gate.rs"]
+mod gate;
 mod idle_timeout;
 mod keep_alive;
 mod kinds;

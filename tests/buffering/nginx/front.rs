@@ -1,77 +1,68 @@
 //! The nginx, the server behind it, and streams that are seen from both ends.
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    process::{self, Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use axum::{Router, body::Body, response::IntoResponse, routing::get};
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http_body_util::channel::{Channel, Sender};
+use axum::{Router, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpStream},
     sync::mpsc,
     task::yield_now,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tower_passthrough::buffering::{Buffering::Auto, BufferingControl, BufferingLayer};
 
-use crate::patience::soon;
-
-/// How long nothing must come.
-pub(super) const SILENCE: Duration = Duration::from_millis(300);
+use super::server::{Answer, Nginx};
+use crate::{
+    gate::{Gate, event_stream, gated_body},
+    patience::soon,
+};
 
 /// An nginx, and the server behind it.
 pub(super) struct Front {
     pub(super) nginx: Nginx,
     pub(super) control: BufferingControl,
     upstream: u16,
-    /// The producer of each stream that was asked for.
-    producers: mpsc::UnboundedReceiver<Sender<Bytes>>,
+    /// That of each stream that was asked for.
+    gates: mpsc::UnboundedReceiver<Gate>,
 }
 
 impl Front {
     pub(super) async fn start(name: &str) -> Self {
         let control = BufferingControl::new(Auto);
-        let (opened, producers) = mpsc::unbounded_channel();
+        let (opened, gates) = mpsc::unbounded_channel();
         let events = async move || {
-            let (producer, body) = Channel::<Bytes>::new(1);
-            opened.send(producer).unwrap();
-            ([(CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response()
+            let (gate, body) = gated_body();
+            opened.send(gate).unwrap();
+            event_stream(body)
         };
         let router = Router::new()
             .route("/events", get(events.clone()))
             .route("/{location}/events", get(events.clone()));
         #[cfg(all(feature = "sse", feature = "tokio"))]
         let router = {
-            let layer = tower_passthrough::sse::KeepAliveLayer::new(SILENCE).unwrap();
+            let layer =
+                tower_passthrough::sse::KeepAliveLayer::new(super::server::SILENCE).unwrap();
             router.route("/impatient/kept", get(events).layer(layer))
         };
-        let router = router
-            .route("/ping", get("pong"))
-            .layer(BufferingLayer::new(control.clone()));
+        let router = router.layer(BufferingLayer::new(control.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = listener.local_addr().unwrap().port();
         tokio::spawn(axum::serve(listener, router).into_future());
         Self {
-            nginx: Nginx::start(name, upstream).await,
+            nginx: Nginx::start(name, &locations(upstream)).await,
             control,
             upstream,
-            producers,
+            gates,
         }
     }
 
     pub(super) async fn open(&mut self, path: &str) -> Stream {
-        let client = self.nginx.ask(path).await;
-        let producer = soon("the request to arrive", self.producers.recv()).await;
+        let answer = self.nginx.ask(path).await;
+        let gate = soon("the request to arrive", self.gates.recv()).await;
         Stream {
-            client,
-            read: String::new(),
-            producer: producer.unwrap(),
+            answer,
+            gate: gate.unwrap(),
         }
     }
 
@@ -102,8 +93,9 @@ impl Front {
         let mut client = TcpStream::connect(("127.0.0.1", self.upstream))
             .await
             .unwrap();
-        client.write_all(request(path).as_bytes()).await.unwrap();
-        drop(soon("the request to arrive", self.producers.recv()).await);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        drop(soon("the request to arrive", self.gates.recv()).await);
         let mut all = String::new();
         soon("the end", client.read_to_string(&mut all))
             .await
@@ -114,9 +106,8 @@ impl Front {
 
 /// A stream of events, seen from both ends.
 pub(super) struct Stream {
-    client: UnixStream,
-    read: String,
-    producer: Sender<Bytes>,
+    answer: Answer,
+    gate: Gate,
 }
 
 impl Stream {
@@ -125,11 +116,11 @@ impl Stream {
     }
 
     pub(super) async fn produce(&mut self, text: String) {
-        self.producer.send_data(text.into()).await.unwrap();
+        self.gate.send(text.into()).await.unwrap();
         // The task that takes it from the channel writes it to the socket before it yields: there is
         // only one thread.
         let taken = async {
-            while self.producer.capacity() == 0 {
+            while self.gate.capacity() == 0 {
                 yield_now().await;
             }
         };
@@ -153,62 +144,33 @@ impl Stream {
     }
 
     pub(super) async fn reads_text(&mut self, wanted: &str) {
-        let reading = async {
-            while !self.read.contains(wanted) {
-                let mut bytes = [0; 4096];
-                let length = self.client.read(&mut bytes).await.unwrap();
-                assert_ne!(length, 0, "ended without {wanted}: {}", self.read);
-                self.read += std::str::from_utf8(&bytes[..length]).unwrap();
-            }
-        };
-        soon(wanted, reading).await;
+        self.answer.reads(wanted).await;
     }
 
     /// Not even the head, if nothing was read before.
     pub(super) async fn reads_nothing(&mut self, front: &Front) {
-        for _ in 0..3 {
-            let mut other = front.nginx.ask("/ping").await;
-            let mut answer = String::new();
-            soon("an answer", other.read_to_string(&mut answer))
-                .await
-                .unwrap();
-            assert!(answer.ends_with("\r\n\r\npong"), "{answer}");
-        }
-        let mut byte = [0];
-        let came = timeout(SILENCE, self.client.read(&mut byte)).await;
-        assert!(came.is_err(), "{came:?} {byte:?} after {:?}", self.read);
+        self.answer.reads_nothing(&front.nginx).await;
     }
 
     /// Waits for this text, after all that was read by now.
     #[cfg(all(feature = "sse", feature = "tokio"))]
     pub(super) async fn reads_anew(&mut self, wanted: &str) {
-        self.read.clear();
-        self.reads_text(wanted).await;
+        self.answer.reads_anew(wanted).await;
     }
 
     /// Nginx gives the stream up. Nothing comes before that, and no last chunk.
     #[cfg(all(feature = "sse", feature = "tokio"))]
-    pub(super) async fn waits_for_the_cut(mut self) {
-        let mut rest = String::new();
-        soon("the end", self.client.read_to_string(&mut rest))
-            .await
-            .unwrap();
-        assert_eq!(rest, "", "after {}", self.read);
+    pub(super) async fn waits_for_the_cut(self) {
+        let before = self.answer.read().to_owned();
+        assert_eq!(self.answer.all().await, before);
     }
 
     /// Ends the stream. All that was read of it.
     pub(super) async fn end(self) -> String {
-        let Self {
-            mut client,
-            mut read,
-            producer,
-        } = self;
-        drop(producer);
-        soon("the end", client.read_to_string(&mut read))
-            .await
-            .unwrap();
-        assert!(read.ends_with("\r\n0\r\n\r\n"), "{read}");
-        read
+        drop(self.gate);
+        let all = self.answer.all().await;
+        assert!(all.ends_with("\r\n0\r\n\r\n"), "{all}");
+        all
     }
 }
 
@@ -216,118 +178,25 @@ pub(super) fn event(number: u32) -> String {
     format!("data: {number}\n\n")
 }
 
-fn request(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
-}
-
-/// A process that is killed when dropped.
-pub(super) struct Nginx {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Nginx {
-    async fn start(name: &str, upstream: u16) -> Self {
-        // A socket's path must be short: not in cargo's directory, which may be anywhere.
-        let folder = env::temp_dir().join(format!("tower-passthrough-{}-{name}", process::id()));
-        fs::create_dir_all(folder.join("temp")).unwrap();
-        fs::write(folder.join("nginx.conf"), config(upstream)).unwrap();
-        let child = Command::new("nginx")
-            .arg("-p")
-            .arg(&folder)
-            .args(["-c", "nginx.conf", "-e", "error.log"])
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx is in the PATH");
-        let mut nginx = Self { child, folder };
-        let listens = async {
-            while let Err(error) = UnixStream::connect(nginx.socket()).await {
-                assert_eq!(
-                    nginx.child.try_wait().unwrap(),
-                    None,
-                    "{error} {}",
-                    nginx.log()
-                );
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        soon("nginx to listen", listens).await;
-        nginx
-    }
-
-    pub(super) async fn ask(&self, path: &str) -> UnixStream {
-        let mut client = UnixStream::connect(self.socket()).await.unwrap();
-        client.write_all(request(path).as_bytes()).await.unwrap();
-        client
-    }
-
-    pub(super) fn was_never_reloaded(&mut self) {
-        assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.log());
-        let pid = fs::read_to_string(self.folder.join("nginx.pid")).unwrap();
-        assert_eq!(pid.trim(), self.child.id().to_string());
-        // It notes this whenever it has read its configuration.
-        let log = self.log();
-        assert_eq!(
-            log.matches("using the \"epoll\" event method").count(),
-            1,
-            "{log}"
-        );
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.join("nginx.sock")
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("error.log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Paths are relative to the folder.
-fn config(upstream: u16) -> String {
+/// nginx buffers in each of these, if it may: over HTTP/1.0, over HTTP/1.1, and whatever it is told.
+fn locations(upstream: u16) -> String {
     format!(
         r#"
-        daemon off;
-        master_process off;
-        pid nginx.pid;
-        error_log error.log notice;
-        events {{}}
-        http {{
-            access_log off;
-            client_body_temp_path temp/body;
-            proxy_temp_path temp/proxy;
-            fastcgi_temp_path temp/fastcgi;
-            uwsgi_temp_path temp/uwsgi;
-            scgi_temp_path temp/scgi;
-            server {{
-                listen unix:nginx.sock;
-                proxy_buffering on;
-                location / {{
-                    proxy_pass http://127.0.0.1:{upstream};
-                }}
-                location /http1.1/ {{
-                    proxy_pass http://127.0.0.1:{upstream};
-                    proxy_http_version 1.1;
-                    proxy_set_header Connection "";
-                }}
-                location /impatient/ {{
-                    proxy_pass http://127.0.0.1:{upstream};
-                    proxy_read_timeout 2s;
-                }}
-                location /ignored/ {{
-                    proxy_pass http://127.0.0.1:{upstream};
-                    proxy_ignore_headers X-Accel-Buffering;
-                }}
-            }}
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+        }}
+        location /http1.1/ {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+        location /impatient/ {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_read_timeout 2s;
+        }}
+        location /ignored/ {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_ignore_headers X-Accel-Buffering;
         }}
         "#
     )

@@ -13,10 +13,15 @@
 //! slow client. All of that is tested.
 
 mod front;
+#[path = "../../common/nginx.rs"]
+mod server;
 
 use tower_passthrough::buffering::Buffering::{Auto, Off, On};
 
-use self::front::{Front, SILENCE, event};
+use self::{
+    front::{Front, event},
+    server::SILENCE,
+};
 use crate::patience::PATIENCE;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Faults that cannot but break several things at once.
+//! Faults that cannot but break several things at once. Each function is one table.
 
 use std::task::Poll;
 

@@ -1,4 +1,4 @@
-//! Faults in what the response's body says of itself.
+//! Faults in what the response's body says of itself. Each function is one table.
 
 use std::task::Context;
 

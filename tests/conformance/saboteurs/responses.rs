@@ -1,4 +1,4 @@
-//! Faults on the way out: heads, frames, trailers, errors, polls.
+//! Faults on the way out: heads, frames, trailers, errors, polls. Each function is one table.
 
 use std::task::Poll;
 

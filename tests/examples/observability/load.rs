@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use crate::{
     process::{Process, url},
     soon, until,
-    wire::{Protocol, ask, get, read, text},
+    wire::{Body, Protocol, ask, get, read, text},
 };
 
 /// What is not known exactly, but is no less and no more.
@@ -181,7 +181,7 @@ impl Replica {
             .await
     }
 
-    async fn read_whole(&self, sort: &Sort) -> Exchange {
+    fn request(&self, sort: &Sort) -> Request<Body> {
         let uri = format!("{}{}", self.url, sort.target);
         let request = match (sort.grpc, sort.request.len()) {
             (Some(_), _) => Request::post(uri).header("content-type", "application/grpc"),
@@ -189,13 +189,17 @@ impl Replica {
             (None, _) => Request::post(uri).header("content-type", "application/json"),
         };
         let body = Full::from(sort.request.clone()).map_err(|never| match never {});
+        request.body(body.boxed()).unwrap()
+    }
+
+    async fn read_whole(&self, sort: &Sort) -> Exchange {
         let client = match sort.grpc {
             Some(_) => Protocol::Http2.client(),
             None => Protocol::Http1.client(),
         };
 
         let start = Instant::now();
-        let asked = client.request(request.body(body.boxed()).unwrap());
+        let asked = client.request(self.request(sort));
         let response = soon(sort.target, asked).await;
         let head = start.elapsed();
         let mut first_byte = None;

@@ -89,29 +89,34 @@ struct Prometheus {
     folder: PathBuf,
 }
 
+/// The committed one, but for the targets and for how often they are scraped.
+fn config(replicas: &[&str]) -> String {
+    let mut config = file("prometheus.yml");
+    for (from, to) in [
+        ("scrape_interval: 15s", "scrape_interval: 400ms"),
+        ("evaluation_interval: 15s", "evaluation_interval: 400ms"),
+        (
+            "127.0.0.1:3001",
+            replicas[0].strip_prefix("http://").unwrap(),
+        ),
+        (
+            "127.0.0.1:3002",
+            replicas[1].strip_prefix("http://").unwrap(),
+        ),
+    ] {
+        assert_eq!(config.matches(from).count(), 1, "{from}");
+        config = config.replace(from, to);
+    }
+    config
+}
+
 impl Prometheus {
-    /// With the committed files, but for the targets and for how often they are scraped.
+    /// With the committed rules.
     async fn start(replicas: &[&str]) -> Self {
-        let mut config = file("prometheus.yml");
-        for (from, to) in [
-            ("scrape_interval: 15s", "scrape_interval: 400ms"),
-            ("evaluation_interval: 15s", "evaluation_interval: 400ms"),
-            (
-                "127.0.0.1:3001",
-                replicas[0].strip_prefix("http://").unwrap(),
-            ),
-            (
-                "127.0.0.1:3002",
-                replicas[1].strip_prefix("http://").unwrap(),
-            ),
-        ] {
-            assert_eq!(config.matches(from).count(), 1, "{from}");
-            config = config.replace(from, to);
-        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("observability");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("prometheus.yml"), config).unwrap();
+        fs::write(folder.join("prometheus.yml"), config(replicas)).unwrap();
         fs::write(folder.join("rules.yml"), file("rules.yml")).unwrap();
 
         let mut command = Command::new("prometheus");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::pending, stream};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::{body::Incoming, upgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncWriteExt, task::yield_now};
@@ -15,7 +15,7 @@ use super::{
     plan::{Ask, GRPC, Leave, Plan, Upload},
     service::Ledger,
 };
-use crate::net::{Client, Proto, RequestBody, soon};
+use crate::net::{Client, Proto, RequestBody, no_body, soon};
 
 /// What a client has seen of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn upload(upload: Upload) -> RequestBody {
         stream::iter((0..count).map(move |_| frame()))
     };
     match upload {
-        Upload::Nothing => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        Upload::Nothing => no_body(),
         Upload::Sized(bytes) => Full::from(vec![b'x'; bytes])
             .map_err(|never| match never {})
             .boxed_unsync(),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade};
@@ -179,7 +179,7 @@ async fn reads(body: &mut Incoming) -> bool {
     true
 }
 
-fn head(task: &Task, answer: &Answer, mut request: Request<Incoming>) -> Response<Scripted> {
+fn head(task: &Task, answer: &Answer, request: Request<Incoming>) -> Response<Scripted> {
     let ask = task.plan().ask;
     let mut response = Response::builder()
         .status(answer.status)
@@ -195,18 +195,6 @@ fn head(task: &Task, answer: &Answer, mut request: Request<Incoming>) -> Respons
         response = response.header("upgrade", "test");
     }
 
-    let tunnel = request.extensions_mut().remove::<Tunnel>();
-    let mut kept = None;
-    match answer.keeps {
-        Keeps::Nobody => drop(tunnel),
-        Keeps::Body => kept = tunnel,
-        Keeps::ToBegin | Keeps::ToEnd => {
-            task.ledger.open_tunnels.fetch_add(1, Ordering::SeqCst);
-            let is_kept = answer.keeps == Keeps::ToEnd;
-            spawn(dig(task.clone(), request, tunnel, is_kept));
-        }
-    }
-
     let body = Scripted {
         task: task.clone(),
         steps: answer.steps.iter().copied().collect(),
@@ -217,7 +205,7 @@ fn head(task: &Task, answer: &Answer, mut request: Request<Incoming>) -> Respons
         } else {
             answer.announces().map(|bytes| bytes as u64)
         },
-        _tunnel: kept,
+        _tunnel: keep(task, answer.keeps, request),
     };
     let mut story = task.story();
     story.status = Some(answer.status);
@@ -231,6 +219,21 @@ fn head(task: &Task, answer: &Answer, mut request: Request<Incoming>) -> Respons
     response.body(body).unwrap()
 }
 
+/// Gives back the tunnel if it is the body that keeps it.
+fn keep(task: &Task, keeps: Keeps, mut request: Request<Incoming>) -> Option<Tunnel> {
+    let tunnel = request.extensions_mut().remove();
+    match keeps {
+        Keeps::Nobody => None,
+        Keeps::Body => tunnel,
+        Keeps::ToBegin | Keeps::ToEnd => {
+            task.ledger.open_tunnels.fetch_add(1, Ordering::SeqCst);
+            let is_kept = keeps == Keeps::ToEnd;
+            spawn(dig(task.clone(), request, tunnel, is_kept));
+            None
+        }
+    }
+}
+
 /// Serves a tunnel until its client leaves.
 async fn dig(task: Task, request: Request<Incoming>, tunnel: Option<Tunnel>, is_kept: bool) {
     let upgraded = upgrade::on(request).await;
@@ -242,6 +245,12 @@ async fn dig(task: Task, request: Request<Incoming>, tunnel: Option<Tunnel>, is_
     }
     drop(tunnel);
     task.ledger.open_tunnels.fetch_sub(1, Ordering::SeqCst);
+}
+
+fn trailers(grpc_status: Option<usize>) -> HeaderMap {
+    let name = grpc_status.map_or("x-checksum", |_| "grpc-status");
+    let value = grpc_status.unwrap_or(42).into();
+    HeaderMap::from_iter([(HeaderName::from_static(name), value)])
 }
 
 /// A response body that does what is planned.
@@ -290,14 +299,7 @@ impl Body for Scripted {
                     story.grpc_status = code.or(story.grpc_status);
                 }
                 story.ends(Outcome::Complete);
-                let name = code
-                    .map_or("x-checksum", |_| "grpc-status")
-                    .parse()
-                    .unwrap();
-                let value = code.unwrap_or(42).into();
-                Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::from_iter([(
-                    name, value,
-                )])))))
+                Poll::Ready(Some(Ok(Frame::trailers(trailers(code)))))
             }
             Some(Step::Error) => {
                 story.ends(Outcome::BodyError);
