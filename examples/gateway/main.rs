@@ -8,111 +8,112 @@
 //! ```text
 //! cargo run --release --example gateway --features full
 //! cargo run --release --example gateway --features full -- --upstream http://127.0.0.1:3000
+//! cargo run --release --example gateway --features full -- --help
 //! ```
 //!
 //! What to look for: it prints what to try. Tokens come one by one; a client's hang-up ends the
 //! upstream's work at once; each exchange is logged with its outcome and counted in the metrics.
-#![allow(clippy::print_stdout, reason = "it tells what to try")]
-#![allow(clippy::print_stderr, reason = "it tells why it does not start")]
+//!
+//! How it is made: `server` accepts connections and has a service for each, made here of the layers
+//! around `proxy`, which forwards what it is asked to the `upstream`, with its `fields` in order, or
+//! opens a `tunnel`, or answers with a `failure`. What it prints goes through `output`.
 
+mod admin;
+mod client;
 mod demo;
+mod failure;
+mod fields;
+mod options;
+mod output;
 mod proxy;
+mod server;
+mod signals;
+mod tunnel;
+mod upload;
+mod upstream;
+mod whole;
 
 use std::{
     borrow::Cow,
-    convert::Infallible,
     error::Error,
-    io::{self, IsTerminal},
+    io::{self, Write as _},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use axum::{Router, routing::get};
-use clap::Parser;
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
-use tower::{Service, ServiceBuilder};
+use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tower::{ServiceBuilder, service_fn};
 use tower_passthrough::{
-    RequestHead,
+    BuildError, RequestHead, ResponseHead,
+    buffering::{Buffering, BufferingControl, BufferingLayer},
     capture::{CaptureLayer, Summary},
     headers::HeadersLayer,
-    metrics::{
-        BODY_BYTES_BUCKETS, DURATION_SECONDS_BUCKETS, HEAD_SECONDS_BUCKETS, MetricsLayer,
-        REQUEST_DURATION_SECONDS, RESPONSE_BODY_BYTES, RESPONSE_HEAD_SECONDS,
-    },
+    metrics::MetricsLayer,
+    sse::{DrainLayer, KeepAliveLayer},
 };
 
-use self::proxy::{Proxy, Upstream};
+use self::{
+    failure::Failure,
+    options::Options,
+    output::{Log, greet},
+    proxy::Proxy,
+    server::{Peer, serve},
+    signals::Signals,
+};
 
-/// A reverse proxy for streams, wearing the layers of tower-passthrough.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Where clients connect: HTTP/1.1 and HTTP/2 with prior knowledge.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    listen: String,
+/// How long it may take to drop what was cut off.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
-    /// Where operators connect: /metrics and /healthz.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
-    admin: String,
-
-    /// The server to forward to [default: an embedded LLM-like demo].
-    #[arg(long, value_name = "http://HOST[:PORT]")]
-    upstream: Option<Upstream>,
+fn main() -> ExitCode {
+    let options = Options::of_process();
+    let log = Log::start();
+    let ended = Runtime::new().map_err(Box::from).and_then(|runtime| {
+        let ended = runtime.block_on(run(options));
+        // Otherwise it waits for threads that look up names for as long as they do.
+        runtime.shutdown_timeout(CUT_OFF);
+        ended
+    });
+    let ended = ended.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "gateway: {error}");
+        ExitCode::FAILURE
+    });
+    log.end();
+    ended
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_target(false)
-        .with_ansi(io::stdout().is_terminal())
-        .init();
-    let running = run(Options::parse());
-    let ended = tokio::select! {
-        biased; // install the Ctrl-C handler before printing that Ctrl-C works
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into),
-        ended = running => ended,
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("gateway: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    let mut signals = Signals::new()?; // before it is printed that Ctrl-C works
     let public = bind(&options.listen, "--listen").await?;
     let admin = bind(&options.admin, "--admin").await?;
-    let (upstream, is_demo) = match options.upstream {
-        Some(upstream) => (upstream, false),
-        None => (demo::start().await?, true),
+    let (upstream, is_demo) = match &options.upstream {
+        Some(upstream) => (upstream.clone(), false),
+        None => (demo::start(admin.local_addr()?).await?, true),
     };
     greet(&public, &admin, &upstream, is_demo)?;
 
-    let prometheus = prometheus()?;
-    tokio::spawn(upkeep(prometheus.clone()));
-    let routes = Router::new()
-        .route("/metrics", get(move || async move { prometheus.render() }))
-        .route("/healthz", get(|| async { "ok\n" }));
+    let shutdown = CancellationToken::new();
+    let buffering = BufferingControl::new(Buffering::Auto);
+    let demo = is_demo.then(|| public.local_addr()).transpose()?;
+    let prometheus = admin::prometheus()?;
+    let routes = admin::routes(prometheus, buffering.clone(), shutdown.clone(), demo)?;
     tokio::spawn(async move { axum::serve(admin, routes).await });
 
-    let proxy = Proxy::new(upstream);
-    let metrics = MetricsLayer::builder().service("gateway").path(route);
-    // The outermost first: what is logged is counted already.
-    let service = ServiceBuilder::new()
-        .layer(CaptureLayer::with_context(asked, log))
-        .layer(metrics.build()?)
-        .layer(HeadersLayer::sse())
-        .service_fn(move |request| proxy.clone().forward(request));
-    serve(public, service).await
+    let proxy = Arc::new(Proxy::new(options, upstream)?);
+    let stopped = async {
+        signals.next().await;
+        tracing::info!("a signal: finishing what is under way, a further one cuts it off");
+        shutdown.cancel();
+        signals.next().await;
+        tracing::warn!("a further signal: cut off");
+    };
+    tokio::select! {
+        ended = gateway(public, proxy, buffering, shutdown.clone()) => ended?,
+        () = stopped => return Ok(ExitCode::FAILURE),
+    }
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn bind(address: &str, option: &str) -> Result<TcpListener, String> {
@@ -121,59 +122,52 @@ async fn bind(address: &str, option: &str) -> Result<TcpListener, String> {
     })
 }
 
-/// Serves HTTP/1.1 and HTTP/2 on one port, for ever.
-async fn serve<S, B>(listener: TcpListener, service: S) -> !
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
-{
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new());
-    server.http2().timer(TokioTimer::new());
-    loop {
-        let tcp = match listener.accept().await {
-            Ok((tcp, _)) => tcp,
-            Err(error) => {
-                // No more file descriptors, say: the next client may have more luck.
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let server = server.clone();
-        let service = TowerToHyperService::new(service.clone());
-        tokio::spawn(async move {
-            let connection = async {
-                tcp.set_nodelay(true)?;
-                let io = TokioIo::new(tcp);
-                server.serve_connection_with_upgrades(io, service).await
-            };
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection broken");
-            }
-        });
-    }
-}
+/// Serves until the shutdown, and then what is under way for as long as it may take.
+async fn gateway(
+    listener: TcpListener,
+    proxy: Arc<Proxy>,
+    buffering: BufferingControl,
+    shutdown: CancellationToken,
+) -> Result<(), BuildError> {
+    let options = &proxy.options;
+    let stop = shutdown.clone();
+    let forward = |peer: Peer| {
+        let proxy = Arc::clone(&proxy);
+        // Boxed, as it is large, and each layer around it would move it.
+        service_fn(move |request| Box::pin(Arc::clone(&proxy).answer(request, peer.clone())))
+    };
+    let connections = if options.bare {
+        serve(listener, options, forward, stop).await
+    } else {
+        let draining = move || shutdown.clone().cancelled_owned();
+        let metrics = MetricsLayer::builder()
+            .service(&options.service)
+            .path(route)
+            .response_label("error_type", error_type)
+            .sse_events();
+        // The outermost first: what is logged is counted already.
+        let layers = ServiceBuilder::new()
+            .layer(CaptureLayer::with_context(asked, log))
+            .layer(metrics.build()?)
+            .layer(BufferingLayer::new(buffering))
+            .layer(HeadersLayer::sse())
+            .layer(DrainLayer::new(draining, options.drain)?)
+            .layer(KeepAliveLayer::new(options.keep_alive)?);
+        serve(
+            listener,
+            options,
+            |peer| layers.service(forward(peer)),
+            stop,
+        )
+        .await
+    };
 
-/// Installs the recorder, with buckets: they add up over replicas, summaries do not.
-fn prometheus() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
-    let full = |name: &str| Matcher::Full(name.to_owned());
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(full(RESPONSE_HEAD_SECONDS), HEAD_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(REQUEST_DURATION_SECONDS), DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(RESPONSE_BODY_BYTES), BODY_BYTES_BUCKETS)?
-        .install_recorder()
-}
-
-/// Takes in what the histograms have gathered, which otherwise only a scrape does.
-async fn upkeep(prometheus: PrometheusHandle) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        ticks.tick().await;
-        prometheus.run_upkeep();
+    proxy.tunnels.close();
+    let rest = async { tokio::join!(connections.shutdown(), proxy.tunnels.wait()) };
+    if timeout(options.drain, rest).await.is_err() {
+        tracing::warn!("not all was done in time: the rest is cut off");
     }
+    Ok(())
 }
 
 /// The `path` label. Clients choose paths, so only known ones may become a label's value.
@@ -184,6 +178,12 @@ fn route<'a>(request: &RequestHead<'a>) -> Cow<'a, str> {
         }
         _ => "_other".into(),
     }
+}
+
+/// Why the gateway answered instead of the upstream; nothing if it did not.
+fn error_type<'a>(response: &ResponseHead<'a>) -> Cow<'a, str> {
+    let failure = response.extensions.get::<Failure>();
+    failure.map_or("", |failure| failure.error_type).into()
 }
 
 /// What the access log wants to know of the request.
@@ -204,39 +204,4 @@ fn log(exchange: &Summary<String>) {
         first_byte = exchange.time_to_first_byte.map(tracing::field::debug),
         duration = ?exchange.duration,
     );
-}
-
-fn greet(
-    public: &TcpListener,
-    admin: &TcpListener,
-    upstream: &Upstream,
-    is_demo: bool,
-) -> io::Result<()> {
-    let public = public.local_addr()?;
-    let admin = admin.local_addr()?;
-    println!("gateway   http://{public}");
-    println!("metrics   http://{admin}/metrics");
-    println!(
-        "upstream  {upstream}{}",
-        if is_demo { " (the embedded demo)" } else { "" }
-    );
-    println!();
-    if is_demo {
-        let chat = format!("http://{public}/v1/chat/completions");
-        println!("Watch tokens stream through the gateway:");
-        println!("  curl -N {chat} -d '{{\"stream\":true}}'");
-        println!("Press Ctrl-C in the midst of it, and see it counted as disconnected:");
-        println!("  curl -s http://{admin}/metrics | grep outcome");
-        println!("The same answer in one piece; Ctrl-C before it comes is cancelled:");
-        println!("  curl -i {chat} -d '{{}}'");
-    } else {
-        println!("Send it what you would send to the upstream, for instance");
-        println!("  curl -iN http://{public}/");
-        println!("and see how it ended:");
-        println!("  curl -s http://{admin}/metrics | grep outcome");
-    }
-    println!("HTTP/2 is spoken on the same port: curl --http2-prior-knowledge ...");
-    println!("Each exchange is logged below when it has ended. Ctrl-C ends the gateway.");
-    println!();
-    Ok(())
 }

@@ -3,139 +3,183 @@
 //! Nothing is buffered, and nothing outlives its exchange: dropping the future or the body that
 //! this returns, as a server does when the client leaves, drops the upstream's side with it.
 //!
-//! Two hang-ups over HTTP/1.1 are noticed late, since hyper does not read the client's socket then:
-//! - The client has pipelined a further request: noticed when bytes of the answer do not get out.
-//! - An upload is blocked, as the upstream reads nothing: noticed when it reads on, or gives up.
+//! What the client's side of a connection tells of its leaving, `client` sees. It tells nothing while
+//! bytes that the client has sent wait in its own system, since the upstream takes none of an upload
+//! and all buffers on the way are full: then the leaving is noticed when the upstream reads on, or
+//! gives up, or when bytes of the answer do not get out.
+//!
+//! What hyper cannot pass on: interim responses (its server answers `Expect: 100-continue` when the
+//! upstream's connection takes the first of the upload). Over HTTP/1.1, trailers that `Trailer` does
+//! not name, and those of a response when the client did not send `TE: trailers`.
 
-use std::{convert::Infallible, error::Error, fmt, iter, str::FromStr};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future, mem,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{
-        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE,
-    },
-    uri::{Authority, PathAndQuery, Scheme},
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    uri::PathAndQuery,
 };
 use http_body::Body as _;
 use http_body_util::{Either, Full};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    failure::Failure,
+    fields::{
+        Via, has_bad_host, host, is_coded, is_grpc, join_cookies, lists, may_go_on,
+        remove_hop_by_hop, set_forwarded,
+    },
+    options::Options,
+    server::Peer,
+    tunnel::{self, Upgrade},
+    upload::{Broken, Upload},
+    upstream::{Connections, Spoken, Upstream, connections},
+    whole::Whole,
 };
-use tower_passthrough::observe::Tunnel;
 
 /// The upstream's body, or a word of our own.
-pub(crate) type Body = Either<Incoming, Full<Bytes>>;
+pub(crate) type Body = Either<Whole, Full<Bytes>>;
 
-/// The one server that requests are forwarded to.
-#[derive(Debug, Clone)]
-pub(crate) struct Upstream(Authority);
-
-impl FromStr for Upstream {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        let form = "give it as http://HOST[:PORT]";
-        let uri: Uri = url.parse().map_err(|error| format!("{error}; {form}"))?;
-        let is_bare = uri.path() == "/" && uri.query().is_none();
-        match (uri.scheme(), uri.authority()) {
-            (Some(scheme), _) if *scheme != Scheme::HTTP => {
-                Err(format!("{scheme} is not spoken to upstreams; {form}"))
-            }
-            (Some(_), Some(host)) if is_bare && !host.as_str().contains('@') => {
-                Ok(Self(host.clone()))
-            }
-            _ => Err(form.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
-    }
-}
-
-#[derive(Debug, Clone)]
 pub(crate) struct Proxy {
+    pub(crate) options: Options,
     upstream: Upstream,
-    client: Client<HttpConnector, Incoming>,
+    spoken: Spoken,
+    via: Via,
+    connections: Connections,
+    /// For what may be upgraded.
+    upgradeable: Connections,
+    /// The tunnels that are open.
+    pub(crate) tunnels: TaskTracker,
 }
 
 impl Proxy {
-    pub(crate) fn new(upstream: Upstream) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Self { upstream, client }
+    pub(crate) fn new(options: Options, upstream: Upstream) -> Result<Self, Box<dyn Error>> {
+        let is_https = upstream.is_https();
+        let spoken = match (is_https, options.upstream_h2) {
+            (true, _) => Spoken::Negotiated,
+            (false, true) => Spoken::Http2,
+            (false, false) => Spoken::Http1,
+        };
+        Ok(Self {
+            connections: connections(&options, is_https, spoken)?,
+            upgradeable: connections(&options, is_https, Spoken::Http1)?,
+            tunnels: TaskTracker::new(),
+            via: Via::new(&options.service)?,
+            spoken,
+            upstream,
+            options,
+        })
     }
 
-    pub(crate) async fn forward(
-        self,
-        mut request: Request<Incoming>,
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Peer,
     ) -> Result<Response<Body>, Infallible> {
-        if request.method() == Method::CONNECT {
-            return Ok(refusal(StatusCode::FORBIDDEN, "this is no CONNECT proxy"));
-        }
-        if is_coded(request.headers()) {
-            let reason = "no transfer coding but chunked is spoken";
-            return Ok(refusal(StatusCode::NOT_IMPLEMENTED, reason));
-        }
-        let upgrade = Upgrade::asked_for_by(&mut request);
-        if let Err(error) = self.readdress(&mut request, upgrade.as_ref()) {
-            tracing::debug!(%error, "bad request head");
-            return Ok(refusal(StatusCode::BAD_REQUEST, "bad request head"));
-        }
-        let mut response = match self.client.request(request).await {
-            Ok(response) => response,
-            Err(error) => return Ok(failure(&error)),
+        let is_grpc = is_grpc(request.headers());
+        let answered = if request.method() == Method::CONNECT {
+            let connected = tunnel::connect(request, &peer, &self.options, &self.tunnels).await;
+            connected.map(|()| Response::new(Body::Right(Full::default())))
+        } else {
+            self.forward(request, &peer).await
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(match upgrade {
-                Some(upgrade) => upgrade.accepted_by(response),
-                None => refusal(StatusCode::BAD_GATEWAY, "an upgrade that nobody asked for"),
-            });
+        Ok(answered.unwrap_or_else(|failure| {
+            let response = failure.response(&self.options.service, is_grpc);
+            response.map(Body::Right)
+        }))
+    }
+
+    async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Result<Response<Body>, Failure> {
+        if is_coded(request.headers()) {
+            return Err(Failure::CODED_REQUEST);
         }
+        if has_bad_host(&request) {
+            return Err(Failure::BAD_HEAD);
+        }
+        if !may_go_on(&mut request) {
+            return own_answer(request.method());
+        }
+        let upgrade = Upgrade::asked_for_by(&mut request, peer);
+        let version = request.version();
+        self.readdress(&mut request, peer, upgrade.as_ref())
+            .map_err(|error| {
+                tracing::debug!(%error, "bad request head");
+                Failure::BAD_HEAD
+            })?;
+        let request = request.map(|body| Whole::new(body, version));
+        let mut response = self.ask(request, upgrade.is_some()).await?;
         if is_coded(response.headers()) {
-            let reason = "the upstream's transfer coding is not spoken";
-            tracing::warn!("{reason}");
-            return Ok(refusal(StatusCode::BAD_GATEWAY, reason));
+            return Err(Failure::CODED_RESPONSE);
         }
+        let protocol = response.headers_mut().remove(UPGRADE);
         remove_hop_by_hop(response.headers_mut());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgrade = upgrade.ok_or(Failure::UNASKED_UPGRADE)?;
+            upgrade.accepted_by(&mut response, protocol, &self.tunnels);
+        }
+        let version = response.version();
+        self.via.append_to(response.headers_mut(), version);
         *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(Body::Left))
+        Ok(response.map(|body| Body::Left(Whole::new(body, version))))
+    }
+
+    /// The same at the upstream.
+    fn target(&self, asked_for: &Uri) -> Result<Uri, http::Error> {
+        let path = match asked_for.path_and_query() {
+            None => PathAndQuery::from_static("/"),
+            // An absolute target may leave out the path, which is there when it is written.
+            Some(query) if query.as_str().starts_with('?') => query.to_string().parse()?,
+            Some(path) => path.clone(),
+        };
+        Uri::builder()
+            .scheme(self.upstream.scheme.clone())
+            .authority(self.upstream.authority.clone())
+            .path_and_query(path)
+            .build()
     }
 
     /// Turns a request to us into one to the upstream.
     fn readdress(
         &self,
         request: &mut Request<Incoming>,
+        peer: &Peer,
         upgrade: Option<&Upgrade>,
     ) -> Result<(), http::Error> {
-        if request.version() == Version::HTTP_2 {
-            join_cookies(request.headers_mut())?;
-        }
-        let target = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(self.upstream.0.clone())
-            .path_and_query(target.unwrap_or(PathAndQuery::from_static("/")))
-            .build()?;
-        *request.version_mut() = Version::HTTP_11;
-
+        let target = self.target(request.uri())?;
+        let asked_for = mem::replace(request.uri_mut(), target);
+        let version = mem::replace(request.version_mut(), Version::HTTP_11);
         let takes_trailers = lists(request.headers(), &TE, "trailers");
         let is_chunked =
             !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
         let headers = request.headers_mut();
+        if version == Version::HTTP_2 {
+            join_cookies(headers)?;
+        }
+        // Before `Connection` has its way with it.
+        let host = host(&asked_for, headers)?;
         remove_hop_by_hop(headers);
+        set_forwarded(headers, host, peer.address, self.options.trust_forwarded)?;
+        self.via.append_to(headers, version);
         headers.remove(HOST); // the client sets the upstream's
         if takes_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
-            headers.append(CONNECTION, HeaderValue::from_static("te"));
+            if self.spoken == Spoken::Http1 || upgrade.is_some() {
+                // Where HTTP/2 is spoken, hyper's client would take it for an order to remove TE.
+                headers.append(CONNECTION, HeaderValue::from_static("te"));
+            }
         }
         if is_chunked {
             // The client takes it that a GET has no body, unless it is told.
@@ -147,134 +191,44 @@ impl Proxy {
         }
         Ok(())
     }
-}
 
-/// The client's side of a connection that may stop speaking HTTP.
-struct Upgrade {
-    protocol: HeaderValue,
-    client: OnUpgrade,
-    /// Keeps the exchange open for the layers until the tunnel closes.
-    tunnel: Option<Tunnel>,
-}
-
-impl Upgrade {
-    fn asked_for_by(request: &mut Request<Incoming>) -> Option<Self> {
-        let protocol = request.headers().get(UPGRADE)?.clone();
-        if request.version() != Version::HTTP_11
-            || !lists(request.headers(), &CONNECTION, "upgrade")
-            // It is ours, not the upstream's, to speak HTTP/2 with the client.
-            || lists(request.headers(), &UPGRADE, "h2c")
-        {
-            return None;
+    /// Waits for the upstream's head, but not for ever.
+    async fn ask(
+        &self,
+        request: Request<Whole>,
+        may_upgrade: bool,
+    ) -> Result<Response<Incoming>, Failure> {
+        let options = &self.options;
+        let (head, body) = request.into_parts();
+        let (upload, fate) = Upload::new(body, options.connect_timeout);
+        let connections = if may_upgrade {
+            &self.upgradeable
+        } else {
+            &self.connections
+        };
+        let answer = connections.request(Request::from_parts(head, upload));
+        let broken = Arc::clone(&fate.broken);
+        tokio::select! {
+            answer = answer.or_else(|error| no_answer(error, broken)) => answer,
+            () = fate.stalled(options.header_timeout) => Err(Failure::HEADER_TIMEOUT),
         }
-        Some(Self {
-            protocol,
-            tunnel: request.extensions_mut().remove(),
-            client: hyper::upgrade::on(request),
-        })
-    }
-
-    fn accepted_by(self, mut response: Response<Incoming>) -> Response<Body> {
-        let upstream = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move {
-            let _open = self.tunnel;
-            if let Err(error) = relay(self.client, upstream).await {
-                tracing::debug!(error, "tunnel broken");
-            }
-        });
-
-        let protocol = response.headers_mut().remove(UPGRADE);
-        let headers = response.headers_mut();
-        remove_hop_by_hop(headers);
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol.unwrap_or(self.protocol));
-        response.map(Body::Left)
     }
 }
 
-async fn relay(client: OnUpgrade, upstream: OnUpgrade) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (client, upstream) = tokio::try_join!(client, upstream)?;
-    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    tokio::io::copy_bidirectional(&mut client, &mut upstream).await?;
-    Ok(())
-}
-
-/// Removes what is about the connection and not about the message: RFC 9110 §7.6.1.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.remove(TRANSFER_ENCODING).is_some() {
-        headers.remove(CONTENT_LENGTH); // overridden by it: RFC 9112 §6.3
+/// To what asks the gateway itself, which has nothing to tell but that it is there.
+fn own_answer(asked: &Method) -> Result<Response<Body>, Failure> {
+    if asked == Method::TRACE {
+        return Err(Failure::TRACE);
     }
-    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    let known = ["keep-alive", "proxy-connection"].map(HeaderName::from_static);
-    let known = known.into_iter().chain([CONNECTION, TE, UPGRADE]);
-    for name in known.chain(named) {
-        headers.remove(name);
+    Ok(Response::new(Body::Right(Full::default())))
+}
+
+/// Why there is none. That the upload is broken comes before what comes of it.
+async fn no_answer<T>(error: legacy::Error, upload: Arc<OnceLock<Broken>>) -> Result<T, Failure> {
+    tracing::debug!(error = &error as &dyn Error, "no answer");
+    match upload.get() {
+        None => Err(Failure::of_client(&error)),
+        Some(Broken::Malformed) => Err(Failure::BROKEN_UPLOAD),
+        Some(Broken::Left) => future::pending().await, // the server drops this
     }
-}
-
-/// Makes one field of those that HTTP/2 may split cookies into: RFC 9113 §8.2.3.
-fn join_cookies(headers: &mut HeaderMap) -> Result<(), http::Error> {
-    let crumbs = headers.get_all(COOKIE).into_iter();
-    let crumbs: Vec<_> = crumbs.map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1 {
-        let cookie = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))?;
-        headers.insert(COOKIE, cookie);
-    }
-    Ok(())
-}
-
-/// Whether the body has transfer codings besides one `chunked`, which is all that hyper decodes.
-fn is_coded(headers: &HeaderMap) -> bool {
-    let mut fields = headers.get_all(TRANSFER_ENCODING).into_iter();
-    let is_chunked = |field: &HeaderValue| field.as_bytes().eq_ignore_ascii_case(b"chunked");
-    fields.next().is_some_and(|field| !is_chunked(field)) || fields.next().is_some()
-}
-
-fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|listed| listed.eq_ignore_ascii_case(token))
-}
-
-/// The members of a field that is a list of tokens, perhaps over several lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-}
-
-/// What to answer instead of the upstream.
-fn failure(error: &legacy::Error) -> Response<Body> {
-    let cause: &(dyn Error + 'static) = error;
-    if is_of_upload(cause) {
-        tracing::debug!(error = cause, "broken upload");
-        return refusal(StatusCode::BAD_REQUEST, "the request body is broken");
-    }
-    let reason = if error.is_connect() {
-        "the upstream cannot be reached"
-    } else {
-        "the upstream gave no valid answer"
-    };
-    tracing::warn!(error = cause, "{reason}");
-    refusal(StatusCode::BAD_GATEWAY, reason)
-}
-
-/// Whether the client's body broke: an error of hyper's server, which its client calls the user's.
-fn is_of_upload(error: &(dyn Error + 'static)) -> bool {
-    iter::successors(Some(error), |&error| error.source())
-        .filter_map(|error| error.downcast_ref::<hyper::Error>())
-        .filter(|error| error.is_user())
-        .filter_map(Error::source)
-        .any(<dyn Error>::is::<hyper::Error>)
-}
-
-fn refusal(status: StatusCode, reason: &str) -> Response<Body> {
-    let mut response = Response::new(Body::Right(format!("{reason}\n").into()));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
-    response
 }

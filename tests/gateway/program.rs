@@ -1,18 +1,16 @@
 //! The gateway as a program: its demo, its metrics, how it starts and ends.
 
+use crate::{CHAT_LABELS, Gateway, event_stream};
+use crate::{
+    soon,
+    upstream::{Upstream, full, gated},
+    wire::{Protocol, answer_of, ask, empty, get, request, text},
+};
 use http::{
     Method, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use serde_json::Value;
-use tokio::net::TcpListener;
-
-use super::{CHAT_LABELS, Gateway, event_stream};
-use crate::{
-    process::Process,
-    soon,
-    wire::{Protocol, Upstream, answer_of, ask, empty, full, gated, get, request, text},
-};
 
 #[tokio::test]
 async fn with_no_option_it_serves_an_openai_shaped_demo() {
@@ -140,48 +138,4 @@ async fn metrics_count_every_exchange_once_in_buckets() {
 
     let healthy = get(&format!("{}/healthz", gateway.admin)).await;
     assert_eq!(text(healthy).await, "ok\n");
-}
-
-#[tokio::test]
-async fn what_keeps_it_from_starting_is_said() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let taken = taken
-        .local_addr()
-        .map(|address| (taken, address.to_string()))
-        .unwrap();
-    for (arguments, message) in [
-        (
-            ["--listen", &taken.1],
-            format!("cannot listen on {}", taken.1),
-        ),
-        (
-            ["--upstream", "https://a.example"],
-            "https is not spoken".to_owned(),
-        ),
-        (
-            ["--upstream", "a.example:80"],
-            "give it as http://HOST[:PORT]".to_owned(),
-        ),
-        (
-            ["--upstream", "http://a.example/path"],
-            "give it as http://HOST[:PORT]".to_owned(),
-        ),
-    ] {
-        let (status, said) = Process::start("gateway", &arguments).end().await;
-        assert!(!status.success(), "{arguments:?}: {said}");
-        assert!(said.contains(&message), "{arguments:?}: {said}");
-    }
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn ctrl_c_ends_it_well() {
-    let gateway = Gateway::start().await;
-    let id = gateway.process.child.id().unwrap();
-    let killed = std::process::Command::new("sh")
-        .args(["-c", &format!("kill -INT {id}")])
-        .status();
-    assert!(killed.unwrap().success());
-    let (status, rest) = gateway.process.end().await;
-    assert!(status.success(), "{status}: {rest}");
 }

@@ -1,8 +1,50 @@
-//! The gateway example, between a client and an upstream that the test drives.
+//! The example `gateway`, run as a process, between a client and an upstream that the test drives.
+//!
+//! No clock decides what is right: whoever produces is gated by the test, so that what must have
+//! arrived is read while nothing more can come. Timeouts only turn a hang into a failure.
+//!
+//! `cargo test --all-features` builds the example afresh. `--test gateway` alone does not: then
+//! run `cargo build --example gateway --all-features` before it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 
+mod admin;
+mod connections;
+mod failures;
+mod fields;
+mod forwarded;
+#[path = "../common/gate.rs"]
+mod gate;
 mod heads;
+mod large;
+mod leaving;
+mod options;
+mod output;
+mod page;
+#[path = "../common/patience.rs"]
+mod patience;
+#[path = "../common/process.rs"]
+mod process;
 mod program;
+#[path = "../common/random.rs"]
+mod random;
+mod raw;
+mod shutdown;
+mod smuggling;
+mod smuggling_h2;
 mod streams;
+mod timeouts;
+mod tls;
+mod trailers;
+mod tunnels;
+mod upstream;
+#[path = "../common/webdriver.rs"]
+mod webdriver;
+#[path = "../common/wire.rs"]
+mod wire;
 
 use std::{fmt, net::SocketAddr};
 
@@ -10,9 +52,9 @@ use http::{Response, header::CONTENT_TYPE};
 use tokio::net::TcpStream;
 
 use crate::{
+    patience::{PATIENCE, soon},
     process::{Process, url},
-    soon,
-    wire::{Body, get, text},
+    wire::{Body, Protocol, get, text},
 };
 
 struct Gateway {
@@ -33,8 +75,23 @@ impl Gateway {
         Self::start_with(&["--upstream", &format!("http://{upstream}")]).await
     }
 
+    /// What it speaks with the upstream is for it to say.
+    async fn speaking(spoken: Protocol, upstream: SocketAddr) -> Self {
+        let url = format!("http://{upstream}");
+        match spoken {
+            Protocol::Http1 => Self::start_with(&["--upstream", &url]).await,
+            Protocol::Http2 => Self::start_with(&["--upstream", &url, "--upstream-h2"]).await,
+        }
+    }
+
     async fn start_with(arguments: &[&str]) -> Self {
-        let mut process = Process::start("gateway", &[&ANY_PORTS, arguments].concat());
+        Self::start_in(&[], arguments).await
+    }
+
+    /// With variables of the environment.
+    async fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let arguments = [&ANY_PORTS, arguments].concat();
+        let mut process = Process::start_with("gateway", &arguments, environment);
         let gateway = url(&process.line(&["gateway ", "http://"]).await);
         let admin = url(&process.line(&["metrics ", "/metrics"]).await);
         Self {
@@ -110,6 +167,14 @@ fn event_stream(body: Body) -> Response<Body> {
     let response = Response::builder().header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
     response.body(body).unwrap()
 }
+
+/// What a client speaks, and what is spoken with the upstream.
+const WAYS: [(Protocol, Protocol); 4] = [
+    (Protocol::Http1, Protocol::Http1),
+    (Protocol::Http1, Protocol::Http2),
+    (Protocol::Http2, Protocol::Http1),
+    (Protocol::Http2, Protocol::Http2),
+];
 
 /// Labels of what is asked of [`Gateway::chat`].
 const CHAT_LABELS: [&str; 2] = ["service=\"gateway\"", "path=\"/v1/chat/completions\""];

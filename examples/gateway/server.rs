@@ -1,0 +1,158 @@
+//! Accepts the clients' connections and serves them.
+//!
+//! A client has a limit for the head of its request, and none for what follows: streams may be quiet
+//! in either direction. One that stalls in its upload, or stops reading, keeps its place, and the
+//! upstream's connection, until it goes on or is gone.
+//!
+//! A stream that breaks ends the connection without its last chunk, or resets its stream. A client of
+//! HTTP/1.0 knows neither, and cannot tell a break from the end of an answer without a length.
+
+use std::{
+    convert::Infallible,
+    future,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::{BoxError, Service, ServiceExt};
+
+use crate::{
+    client::{Client, tune},
+    options::Options,
+};
+
+/// The client's side of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// Its place among the connections, free again when the last clone is gone.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// Serves HTTP/1.1 and HTTP/2 on one port until it is to stop. Gives what waits for the connections
+/// that are left.
+pub(crate) async fn serve<M, S, B>(
+    listener: TcpListener,
+    options: &Options,
+    service_for: M,
+    stop: CancellationToken,
+) -> GracefulShutdown
+where
+    M: Fn(Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let patience = options.client_timeout;
+    let http = http(patience);
+    let places = options.max_connections.map(places);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (tcp, peer) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return graceful,
+            accepted = accept(&listener, places.as_ref()) => accepted,
+        };
+        let is_asked = Arc::<AtomicBool>::default();
+        let asked = Arc::clone(&is_asked);
+        let service = service_for(peer).map_request(move |request| {
+            asked.store(true, Ordering::Relaxed);
+            request
+        });
+        let (http, stop, watcher) = (http.clone(), stop.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let begun = stop.run_until_cancelled(timeout(patience, Client::begun(tcp)));
+            let Some(Ok(Ok((io, left)))) = begun.await else {
+                return tracing::debug!("the client has not begun");
+            };
+            let service = TowerToHyperService::new(service);
+            let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
+            let served = watcher.watch(connection);
+            until_over(served, left, unasked(&stop, &is_asked)).await;
+        });
+    }
+}
+
+fn places(max: NonZeroU32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(max.get() as usize))
+}
+
+fn http(patience: Duration) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience);
+    http.http2()
+        .timer(TokioTimer::new())
+        // A client that is gone without a word.
+        .keep_alive_interval(Some(Duration::from_secs(20)));
+    http
+}
+
+/// Whichever comes first drops the connection.
+async fn until_over(
+    served: impl Future<Output = Result<(), BoxError>>,
+    left: impl Future<Output = ()>,
+    unasked: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        biased;
+        ended = served => if let Err(error) = ended {
+            tracing::debug!(error, "connection broken");
+        },
+        () = left => tracing::debug!("the client has left"),
+        () = unasked => tracing::debug!("nothing was asked"),
+    }
+}
+
+/// Resolves at the shutdown, if nothing was asked by then: half a request head holds that up in no way.
+async fn unasked(stop: &CancellationToken, is_asked: &AtomicBool) {
+    stop.cancelled().await;
+    if is_asked.load(Ordering::Relaxed) {
+        future::pending::<()>().await;
+    }
+}
+
+/// The next connection, when there is a place for it.
+async fn accept(listener: &TcpListener, places: Option<&Arc<Semaphore>>) -> (TcpStream, Peer) {
+    let place = match places {
+        Some(places) => Arc::clone(places).acquire_owned().await.ok(),
+        None => None,
+    };
+    loop {
+        match listener.accept().await {
+            Ok((tcp, address)) => {
+                tune(&tcp);
+                let peer = Peer {
+                    address: address.ip(),
+                    _place: place.map(Arc::new),
+                };
+                return (tcp, peer);
+            }
+            Err(error) => {
+                // No more file descriptors, say: the next client may have more luck.
+                tracing::warn!(%error, "cannot accept");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What operators ask on the port of their own.
+
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN},
+};
+
+use crate::{
+    Gateway,
+    upstream::{Upstream, full},
+    wire::{BOTH, Protocol, answer_of, ask, empty, get, request, text},
+};
+
+/// The status and the body.
+async fn admin(
+    gateway: &Gateway,
+    method: Method,
+    path: &str,
+    body: &'static str,
+) -> (StatusCode, String) {
+    let mut request = request(method, &format!("{}{path}", gateway.admin), full(body));
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    let answer = answer_of(ask(&Protocol::Http1.client(), request)).await;
+    (answer.status(), text(answer).await)
+}
+
+#[tokio::test]
+async fn the_buffering_of_a_route_is_set_shown_and_removed() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::in_front_of(upstream.address).await;
+    for (method, path, body, wanted) in [
+        (
+            Method::GET,
+            "/buffering",
+            "",
+            r#"{"default":"auto","routes":{}}"#,
+        ),
+        (
+            Method::PUT,
+            "/buffering/v1/files/*",
+            r#"{"buffering":"on"}"#,
+            r#"{"before":null,"buffering":"on","route":"/v1/files/*"}"#,
+        ),
+        (
+            Method::PUT,
+            "/buffering/v1/files/*",
+            r#"{"buffering":"off"}"#,
+            r#"{"before":"on","buffering":"off","route":"/v1/files/*"}"#,
+        ),
+        (
+            Method::PUT,
+            "/buffering/a%20b",
+            r#"{"buffering":"auto"}"#,
+            r#"{"before":null,"buffering":"auto","route":"/a%20b"}"#,
+        ),
+        (
+            Method::DELETE,
+            "/buffering/a%20b",
+            "",
+            r#"{"before":"auto","route":"/a%20b"}"#,
+        ),
+        (
+            Method::PUT,
+            "/buffering/",
+            r#"{"buffering":"on"}"#,
+            r#"{"before":null,"buffering":"on","route":"/"}"#,
+        ),
+        (
+            Method::GET,
+            "/buffering",
+            "",
+            r#"{"default":"auto","routes":{"/":"on","/v1/files/*":"off"}}"#,
+        ),
+    ] {
+        let (status, said) = admin(&gateway, method, path, body).await;
+        assert_eq!((status, said.as_str()), (StatusCode::OK, wanted), "{path}");
+    }
+
+    // What the operator says counts, not what the upstream does.
+    let file = format!("{}/v1/files/7", gateway.url);
+    let asked = ask(
+        &Protocol::Http1.client(),
+        request(Method::GET, &file, empty()),
+    );
+    let answer = Response::builder().header("x-accel-buffering", "yes");
+    let arrival = upstream.arrival().await;
+    arrival.answer(answer.body(empty()).unwrap());
+    assert_eq!(answer_of(asked).await.headers()["x-accel-buffering"], "no");
+
+    let removed = admin(&gateway, Method::DELETE, "/buffering/v1/files/*", "").await;
+    assert_eq!(removed.0, StatusCode::OK);
+    let removed = admin(&gateway, Method::DELETE, "/buffering/v1/files/*", "").await;
+    let nothing = "there is no route /v1/files/*\n".to_owned();
+    assert_eq!(removed, (StatusCode::NOT_FOUND, nothing));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_policy_is_said_and_changes_nothing() {
+    let gateway = Gateway::start().await;
+    for (path, body, wanted) in [
+        ("/buffering/a", "{", "EOF while parsing"),
+        ("/buffering/a", "{}", r#"give it as {"buffering": "on"}"#),
+        (
+            "/buffering/a",
+            r#"{"buffering":1}"#,
+            r#"give it as {"buffering": "on"}"#,
+        ),
+        ("/buffering/a", r#"{"buffering":"maybe"}"#, "maybe"),
+        ("/buffering/a*b", r#"{"buffering":"on"}"#, "/a*b"),
+    ] {
+        let (status, said) = admin(&gateway, Method::PUT, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {said}");
+        assert!(said.contains(wanted), "{path} {body}: {said}");
+    }
+    let (_, routes) = admin(&gateway, Method::GET, "/buffering", "").await;
+    assert_eq!(routes, r#"{"default":"auto","routes":{}}"#);
+}
+
+/// Else a page from anywhere could have an operator's browser change things here.
+#[tokio::test]
+async fn no_page_may_ask_but_that_of_the_demo() {
+    let upstream = Upstream::start().await;
+    let with_demo = Gateway::start().await;
+    let without = Gateway::in_front_of(upstream.address).await;
+    let own = |gateway: &Gateway| gateway.url.clone();
+    let local = |gateway: &Gateway| gateway.url.replace("127.0.0.1", "localhost");
+    let own_of_admin = |gateway: &Gateway| gateway.admin.clone();
+    for (gateway, origin, allowed) in [
+        (&with_demo, own(&with_demo), true),
+        (&with_demo, local(&with_demo), true),
+        (&with_demo, "http://evil.example".to_owned(), false),
+        (&with_demo, own_of_admin(&with_demo), false),
+        (&with_demo, "null".to_owned(), false),
+        (&without, own(&without), false),
+    ] {
+        let body = full(r#"{"buffering":"on"}"#);
+        let mut put = request(Method::PUT, &format!("{}/buffering/a", gateway.admin), body);
+        let json = HeaderValue::from_static("application/json");
+        put.headers_mut().insert(CONTENT_TYPE, json);
+        put.headers_mut().insert(ORIGIN, origin.parse().unwrap());
+        let answer = answer_of(ask(&Protocol::Http1.client(), put)).await;
+        let wanted = if allowed {
+            (StatusCode::OK, Some(origin.as_str()))
+        } else {
+            (StatusCode::FORBIDDEN, None)
+        };
+        let field = answer.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN);
+        let field = field.map(|field| field.to_str().unwrap());
+        assert_eq!((answer.status(), field), wanted, "{origin}");
+        let removed = admin(gateway, Method::DELETE, "/buffering/a", "").await;
+        assert_eq!(removed.0 == StatusCode::OK, allowed, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format_and_health_is_told() {
+    let gateway = Gateway::start().await;
+    let metrics = get(&format!("{}/metrics", gateway.admin)).await;
+    assert_eq!(
+        metrics.headers()[CONTENT_TYPE],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let (status, said) = admin(&gateway, Method::GET, "/healthz", "").await;
+    assert_eq!((status, said.as_str()), (StatusCode::OK, "ok\n"));
+}
+
+/// All of these paths are the upstream's.
+#[tokio::test]
+async fn none_of_it_is_on_the_public_port() {
+    for protocol in BOTH {
+        let mut upstream = Upstream::start().await;
+        let gateway = Gateway::in_front_of(upstream.address).await;
+        for (method, path) in [
+            (Method::GET, "/metrics"),
+            (Method::GET, "/healthz"),
+            (Method::GET, "/buffering"),
+            (Method::PUT, "/buffering/a"),
+            (Method::DELETE, "/buffering/a"),
+        ] {
+            let url = format!("{}{path}", gateway.url);
+            let asked = ask(&protocol.client(), request(method, &url, empty()));
+            let arrival = upstream.arrival().await;
+            assert_eq!(arrival.request.uri().path(), path);
+            arrival.answer(Response::new(full("the upstream's")));
+            assert_eq!(text(answer_of(asked).await).await, "the upstream's");
+        }
+    }
+}
