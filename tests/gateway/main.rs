@@ -12,6 +12,7 @@
 )]
 
 mod admin;
+mod clients;
 mod connections;
 mod failures;
 mod fields;
