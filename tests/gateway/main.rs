@@ -36,6 +36,7 @@ mod raw;
 mod shutdown;
 mod smuggling;
 mod smuggling_h2;
+mod soak;
 mod streams;
 mod timeouts;
 mod tls;
