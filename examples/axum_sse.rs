@@ -49,6 +49,7 @@ use tower_passthrough::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Enough to be looked at. One that runs for long needs upkeep: see the example `observability`.
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Suffix("seconds".into()), metrics::DURATION_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Suffix("bytes".into()), metrics::BODY_BYTES_BUCKETS)?

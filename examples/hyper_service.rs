@@ -41,6 +41,7 @@ use tower_passthrough::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Enough to be looked at. One that runs for long needs upkeep: see the example `observability`.
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Suffix("seconds".into()), DURATION_SECONDS_BUCKETS)?
         .set_buckets_for_metric(Suffix("bytes".into()), BODY_BYTES_BUCKETS)?

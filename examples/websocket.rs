@@ -55,6 +55,7 @@ async fn echo(mut socket: WebSocket) {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // Enough to be looked at. One that runs for long needs upkeep: see the example `observability`.
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Suffix("seconds".into()), DURATION_SECONDS_BUCKETS)?
         .install_recorder()?;

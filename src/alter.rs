@@ -1,4 +1,5 @@
-//! The other mechanism: what the layers share that change something.
+//! The mechanism under the layers that change a request or a response, and [`Alter`], the service of
+//! each.
 //!
 //! Each of them takes a note of the request, calls the service, and changes the response when its
 //! head is there. [`Alter`] is the service of all of them:
@@ -12,6 +13,7 @@
 //! Layers that only watch are on [another mechanism](crate::observe), whose body does none of this.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -81,7 +83,7 @@ where
 {
     type Response = Response<A::Body<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, A, A::Noted>;
+    type Future = ResponseFuture<S::Future, A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -99,16 +101,27 @@ where
 
 pin_project! {
     /// The future of [`Alter`].
-    #[derive(Debug)]
-    pub struct ResponseFuture<F, A, N> {
+    pub struct ResponseFuture<F, A>
+    where
+        A: Alteration,
+    {
         #[pin]
         inner: F,
         alteration: A,
-        noted: N,
+        noted: A::Noted,
     }
 }
 
-impl<F, A, B, E> Future for ResponseFuture<F, A, A::Noted>
+impl<F: fmt::Debug, A: Alteration + fmt::Debug> fmt::Debug for ResponseFuture<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("inner", &self.inner)
+            .field("alteration", &self.alteration)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, A, B, E> Future for ResponseFuture<F, A>
 where
     F: Future<Output = Result<Response<B>, E>>,
     A: Alteration,

@@ -3,11 +3,12 @@
 //! streams need.
 //!
 //! ```text
-//! client ◀── server ◀─┬─ HeadersLayer ◀─┬─ MetricsLayer ◀─┬─ KeepAliveLayer ◀─┬─ your service
-//!                     │ BufferingLayer  │ CaptureLayer    │ DrainLayer        │ SSE, gRPC, files,
-//!                     │                 │ TapLayer        │ IdleTimeoutLayer  │ WebSocket, CONNECT
-//!                     │ the head only   │ watch           │ end a stream, or  │
-//!                     │                 │                 │ add to it         │
+//! client ◀── server ◀─┬─ CaptureLayer ◀──────────┬─ BufferingLayer ◀─┬─ DrainLayer ◀─────┬─ your service
+//!                     │ MetricsLayer             │ HeadersLayer      │ KeepAliveLayer    │ SSE, gRPC, files,
+//!                     │ ConcurrencyLimitLayer    │                   │ IdleTimeoutLayer  │ WebSocket, CONNECT
+//!                     │ TapLayer, ObserveLayer   │                   │                   │
+//!                     │                          │                   │ end a stream, or  │
+//!                     │ watch                    │ the head only     │ add to it         │
 //! ```
 //!
 //! | layer | what it does | feature |
@@ -56,19 +57,21 @@
 //!
 //! # What is promised
 //!
-//! Of the layers that watch, of which the limit is one, and of those that touch heads only:
+//! The layers that watch, the limit included, and those that touch heads only promise:
 //!
 //! - Each frame of the body is handed on at the very poll that yields it, from its own memory, and
 //!   so are trailers and errors. `size_hint` and `is_end_stream` are the inner body's at all times:
 //!   what is sent with a `content-length`, or with no body at all, stays so.
 //! - Heads are never rebuilt: version, extensions and fields that no rule names survive. Upgrades
 //!   (WebSocket) and CONNECT work.
-//! - Bodies need not be `Send`, `'static`, `Unpin` or of `Bytes`. Nothing is boxed or buffered.
+//! - Bodies need not be `Send`, `'static`, `Unpin` or of `Bytes`. Nothing is boxed or buffered, but for
+//!   what reads events: [`TapLayer`] keeps a copy of an event that comes in pieces.
 //! - Every exchange has exactly one [`Outcome`](observe::Outcome), whichever way it ends:
 //!   [the table](observe#when-is-a-dropped-body-complete).
 //!
 //! Those that end streams or add to them ([which they are][alter]) keep this of each response that they
-//! leave alone, and say what they change of the others.
+//! leave alone, but that they box its errors and make frames of `Bytes`, and say what they change of the
+//! others.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
 //!
@@ -98,8 +101,8 @@
 //! - [`BufferingLayer`] is outside of [`HeadersLayer`]: the preset for events sets
 //!   `x-accel-buffering` whatever was there, so that no policy counts inside of it. Around it,
 //!   a policy counts for event streams if it is overriding.
-//! - Who waits for a permit has not been called yet: [`ConcurrencyLimitLayer`] lets callers wait in
-//!   `poll_ready`, and what is outside of it neither counts nor times the waiting.
+//! - [`ConcurrencyLimitLayer`] lets callers wait in `poll_ready`, before there is a call: what is outside
+//!   of it neither counts nor times the waiting.
 //! - [`DrainLayer`] is outside of [`KeepAliveLayer`]: its `retry:` begins an event, as far as one can
 //!   tell, and no comment is put into an event.
 //! - [`IdleTimeoutLayer`] is inside of [`KeepAliveLayer`], or it would never strike.
@@ -113,7 +116,7 @@
 //! # use http::{Request, Response, header::CONTENT_TYPE};
 //! # use http_body_util::BodyExt;
 //! # use hyper::body::Frame;
-//! # use tokio_util::sync::CancellationToken;
+//! use tokio_util::sync::CancellationToken;
 //! # use tower::{Service, service_fn};
 //! use tower::ServiceBuilder;
 //! use tower_passthrough::{
@@ -128,7 +131,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let shutdown = CancellationToken::new();
+//! let shutdown = CancellationToken::new(); // of tokio-util: cancelled by SIGTERM, say
 //! # let (log, logged) = std::sync::mpsc::channel();
 //! # let service = service_fn(async |_: Request<String>| {
 //! #     // One event, and then nothing more.
@@ -140,7 +143,8 @@
 //! let control = BufferingControl::new(Policy::new(Buffering::Auto).overriding());
 //! let mut gateway = ServiceBuilder::new()
 //!     .layer(CaptureLayer::new(move |summary: &Summary| {
-//!         let _ = log.send(format!("{}, {} bytes", summary.outcome, summary.body_bytes));
+//!         println!("{}, {} bytes", summary.outcome, summary.body_bytes);
+//! #         let _ = log.send(format!("{}, {} bytes", summary.outcome, summary.body_bytes));
 //!     }))
 //!     .layer(MetricsLayer::builder().service("gateway").build()?)
 //!     .layer(BufferingLayer::new(control.clone()))
@@ -151,7 +155,9 @@
 //!     .layer(IdleTimeoutLayer::new(Duration::from_secs(40))?)
 //!     .service(service);
 //!
-//! // A service that sends one event, and then nothing more:
+//! // The client of a service that sends one event, and then nothing more, reads that event, a comment
+//! // after 15 s and after 30 s, and sees the stream break after 40 s: "the response body was idle for
+//! // 40s". The summary says `body_error`, 35 bytes.
 //! # std::future::poll_fn(|cx| gateway.poll_ready(cx)).await?;
 //! # let response = gateway.call(Request::get("/").body(String::new())?).await?;
 //! # assert_eq!(response.headers()["x-accel-buffering"], "no");
@@ -163,9 +169,9 @@
 //! #         Err(error) => break error,
 //! #     }
 //! # };
-//! assert_eq!(seen, ["data: 1\n\n", ": keep-alive\n", ": keep-alive\n"]);
-//! assert_eq!(error.to_string(), "the response body was idle for 40s");
-//! assert_eq!(logged.try_iter().collect::<Vec<_>>(), ["body_error, 35 bytes"]);
+//! # assert_eq!(seen, ["data: 1\n\n", ": keep-alive\n", ": keep-alive\n"]);
+//! # assert_eq!(error.to_string(), "the response body was idle for 40s");
+//! # assert_eq!(logged.try_iter().collect::<Vec<_>>(), ["body_error, 35 bytes"]);
 //! # Ok(())
 //! # }
 //! ```
@@ -216,21 +222,21 @@
 [coming]: guides::coming_from
 [observer]: guides::writing_an_observer"
 )]
-//! [`BufferingLayer`]: https://docs.rs/tower-passthrough
-//! [`CaptureLayer`]: https://docs.rs/tower-passthrough
-//! [`ConcurrencyLimitLayer`]: https://docs.rs/tower-passthrough
-//! [`DrainLayer`]: https://docs.rs/tower-passthrough
-//! [`HeadersLayer`]: https://docs.rs/tower-passthrough
-//! [`IdleTimeoutLayer`]: https://docs.rs/tower-passthrough
-//! [`KeepAliveLayer`]: https://docs.rs/tower-passthrough
-//! [`MetricsLayer`]: https://docs.rs/tower-passthrough
-//! [`TapLayer`]: https://docs.rs/tower-passthrough
-//! [alter]: https://docs.rs/tower-passthrough
-//! [kit]: https://docs.rs/tower-passthrough
-//! [why]: https://docs.rs/tower-passthrough
-//! [behind]: https://docs.rs/tower-passthrough
-//! [coming]: https://docs.rs/tower-passthrough
-//! [observer]: https://docs.rs/tower-passthrough
+//! [`BufferingLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/buffering/struct.BufferingLayer.html
+//! [`CaptureLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/capture/struct.CaptureLayer.html
+//! [`ConcurrencyLimitLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/limit/struct.ConcurrencyLimitLayer.html
+//! [`DrainLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/sse/struct.DrainLayer.html
+//! [`HeadersLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/headers/struct.HeadersLayer.html
+//! [`IdleTimeoutLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/timeout/struct.IdleTimeoutLayer.html
+//! [`KeepAliveLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/sse/struct.KeepAliveLayer.html
+//! [`MetricsLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/metrics/struct.MetricsLayer.html
+//! [`TapLayer`]: https://docs.rs/tower-passthrough/latest/tower_passthrough/sse/struct.TapLayer.html
+//! [alter]: https://docs.rs/tower-passthrough/latest/tower_passthrough/alter/index.html
+//! [kit]: https://docs.rs/tower-passthrough/latest/tower_passthrough/conformance/index.html
+//! [why]: https://docs.rs/tower-passthrough/latest/tower_passthrough/guides/why_wrappers_break_streams/index.html
+//! [behind]: https://docs.rs/tower-passthrough/latest/tower_passthrough/guides/behind_a_proxy/index.html
+//! [coming]: https://docs.rs/tower-passthrough/latest/tower_passthrough/guides/coming_from/index.html
+//! [observer]: https://docs.rs/tower-passthrough/latest/tower_passthrough/guides/writing_an_observer/index.html
 //! [tower]: https://docs.rs/tower
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

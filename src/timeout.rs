@@ -73,6 +73,10 @@ impl IdleTimeoutLayer<TokioTimer> {
     /// # Errors
     ///
     /// `limit` is zero.
+    ///
+    /// # Panics
+    ///
+    /// A body that is polled outside of a tokio runtime with time enabled panics: [`TokioTimer`].
     pub fn new(limit: Duration) -> Result<Self, BuildError> {
         Self::with_timer(limit, TokioTimer)
     }

@@ -13,8 +13,8 @@ use crate::{BuildError, RequestHead, ResponseHead};
 
 /// Settings of a [`MetricsLayer`].
 ///
-/// Closures are to be written in place: bound to a variable before, they are taken for ones that
-/// borrow for one lifetime only. Functions work anyhow.
+/// Write closures in place, or give functions: the compiler takes a closure that is bound to a variable
+/// first for one that borrows for a single lifetime, and refuses it.
 ///
 /// They run within the call, those for responses within the poll that gives the head. If one of the
 /// first panics, nothing is recorded of the exchange, and the service is not called; if one of the
@@ -43,8 +43,8 @@ impl MetricsLayerBuilder {
     /// the request is for, whatever its case and port; `_other` for every other, since clients may
     /// ask for any.
     ///
-    /// Hosts are written without a port, IPv6 addresses in brackets. A second call replaces the
-    /// first.
+    /// Hosts are written without a port, IPv6 addresses in brackets. If there are none, all are `_other`.
+    /// A second call replaces the first.
     pub fn hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.settings.hosts = Some(hosts.into_iter().map(|host| host.into().into()).collect());
         self
@@ -79,7 +79,7 @@ impl MetricsLayerBuilder {
     }
 
     /// Requests for which this is true are not recorded at all: health checks, the metrics
-    /// endpoint itself.
+    /// endpoint itself. A second call replaces the first.
     ///
     /// ```
     /// use tower_passthrough::metrics::MetricsLayer;
@@ -266,7 +266,7 @@ impl MetricsLayerBuilder {
     /// - One of the hosts is not a host, or there are 65,535 of them or more.
     /// - A label has a name that is not one, that is taken, or that two labels have.
     /// - The prefix cannot begin a metric's name.
-    /// - There is room for fewer than four label sets, or handles have no time at all.
+    /// - There is room for fewer than four label sets, or [`handle_ttl`](Self::handle_ttl) is zero.
     /// - The scheme is neither `http` nor `https`.
     /// - Something is set that the style does not have, as each setting says; labels of one's own
     ///   with [`only_requests_total`](Self::only_requests_total).

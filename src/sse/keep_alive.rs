@@ -74,6 +74,10 @@ impl KeepAliveLayer<TokioTimer> {
     /// # Errors
     ///
     /// `interval` is zero.
+    ///
+    /// # Panics
+    ///
+    /// A body that is polled outside of a tokio runtime with time enabled panics: [`TokioTimer`].
     pub fn new(interval: Duration) -> Result<Self, BuildError> {
         Self::builder(interval, TokioTimer).build()
     }

@@ -31,19 +31,8 @@
 //!
 //! # Order
 //!
-//! ```text
-//! server ◀── metrics ◀── limit ◀── DrainLayer ◀── KeepAliveLayer ◀── IdleTimeoutLayer ◀── your service
-//! ```
-//!
-//! In axum's `Router::layer` the last call is the outermost, as the README has them; in tower's
-//! `ServiceBuilder` the first.
-//!
-//! - Compression goes outside of all of them: they cannot read what is compressed. (Compressed event
-//!   streams are held back by most who compress.)
-//! - `IdleTimeoutLayer` within [`KeepAliveLayer`], whose comments would keep it from
-//!   ever striking.
-//! - [`DrainLayer`] outside of [`KeepAliveLayer`], since it knows when the stream is over.
-//! - What counts and logs outside of all, so that it sees how the stream ended for the client.
+//! [`DrainLayer`] goes outside of [`KeepAliveLayer`], and both inside of compression, since they cannot
+//! read what is compressed: [the order of all layers](crate#order), and why.
 
 // From bytes to events.
 mod chunks;

@@ -33,7 +33,7 @@ use crate::{
 /// reconnect, to another server, with the `Last-Event-ID` of the last one that they were given
 /// (WHATWG HTML §9.2.2). Nothing is lost, if events have ids and the service goes on from them.
 ///
-/// It is for routes whose streams can be gone on with. The client of another, such as a completion
+/// It is for routes whose streams a client can resume. The client of another, such as a completion
 /// of a language model, sees a clean end that comes too early: leave those without this layer, to
 /// finish or to be cut off by the server.
 ///
@@ -123,6 +123,10 @@ where
     /// # Errors
     ///
     /// `grace` is zero.
+    ///
+    /// # Panics
+    ///
+    /// A body that is polled outside of a tokio runtime with time enabled panics: [`TokioTimer`].
     pub fn new(signal: F, grace: Duration) -> Result<Self, BuildError> {
         Self::builder(signal, grace, TokioTimer).build()
     }
