@@ -16,7 +16,8 @@
 //!
 //! How it is made: `server` accepts connections and has a service for each, made here of the layers
 //! around `proxy`, which forwards what it is asked to the `upstream`, with its `fields` in order, or
-//! opens a `tunnel`, or answers with a `failure`. What it prints goes through `output`.
+//! opens a `tunnel`, or answers with a `failure`. `client` notices that one has left, `upload` and `whole`
+//! know what became of a body, `admin` answers operators, and what is printed goes through `output`.
 
 mod admin;
 mod client;
