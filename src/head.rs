@@ -91,7 +91,7 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-#[cfg(any(feature = "buffering", feature = "metrics", feature = "sse"))]
+#[cfg(any(feature = "buffering", feature = "metrics"))]
 impl ResponseHead<'_> {
     /// Whether somebody was told how long the content is, or will be: a server makes a
     /// `content-length` of an exact size.

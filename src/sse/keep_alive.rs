@@ -162,10 +162,12 @@ impl<T: Timer + Clone> Alteration for KeepAliveLayer<T> {
         asked: &Asked,
         _: &mut Context<'_>,
     ) -> Response<Self::Body<B>> {
-        let stream = is_open_ended(&response, *asked).then(|| Stream {
-            splice: Splice::default(),
-            quiet: Quiet::new(self.timer.clone(), self.interval),
-            line: self.line.clone(),
+        let stream = is_open_ended(&response, *asked).then(|| {
+            Box::pin(Stream {
+                splice: Splice::default(),
+                quiet: Quiet::new(self.timer.clone(), self.interval),
+                line: self.line.clone(),
+            })
         });
         response.map(|inner| KeepAliveBody { inner, stream })
     }
@@ -176,8 +178,8 @@ pin_project! {
     pub struct KeepAliveBody<B, T: Timer> {
         #[pin]
         inner: B,
-        #[pin]
-        stream: Option<Stream<T>>,
+        // Apart, so that the bodies which pass untouched, most of all, are hardly larger for it.
+        stream: Option<Pin<Box<Stream<T>>>>,
     }
 }
 
@@ -205,10 +207,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Some(stream) = this.stream.as_mut().as_pin_mut() else {
+        let Some(stream) = this.stream else {
             return this.inner.poll_frame(cx);
         };
-        let mut stream = stream.project();
+        let mut stream = stream.as_mut().project();
         loop {
             let Poll::Ready(polled) = this.inner.as_mut().poll_frame(cx) else {
                 break;
@@ -224,7 +226,7 @@ where
                 None => None,
             };
             // No data may follow, be the body asked as often as may be.
-            this.stream.set(None);
+            *this.stream = None;
             return Poll::Ready(last);
         }
         if !stream.splice.scanner().is_safe_for_injection() {

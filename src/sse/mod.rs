@@ -46,7 +46,10 @@ mod drain;
 mod keep_alive;
 mod tap;
 
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_ENCODING};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH},
+};
 use http_body::Body;
 
 pub use self::{
@@ -55,7 +58,7 @@ pub use self::{
     scanner::Scanner,
     tap::{Event, TapLayer, TapObserver, Tapped},
 };
-use crate::{ResponseHead, head::Asked, media_type};
+use crate::{head::Asked, media_type};
 
 /// Whether what follows this head is an event stream that can be read, unless it is to HEAD: of that
 /// type, and not encoded.
@@ -71,8 +74,11 @@ pub(crate) fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
 
 /// Whether bytes may be put into this event stream or taken off: nobody was told its length.
 fn is_open_ended<B: Body>(response: &Response<B>, asked: Asked) -> bool {
-    asked.may_have_content(response.status())
+    // What costs least first: most bodies that are no event stream have a length.
+    let body = response.body();
+    body.size_hint().exact().is_none()
+        && !body.is_end_stream()
+        && asked.may_have_content(response.status())
         && is_event_stream(response.status(), response.headers())
-        && !ResponseHead::from(response).has_length()
-        && !response.body().is_end_stream()
+        && !response.headers().contains_key(CONTENT_LENGTH)
 }

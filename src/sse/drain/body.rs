@@ -31,8 +31,8 @@ pin_project! {
         // `None` once nothing more is to come of it: it is let go by then.
         #[pin]
         inner: Option<B>,
-        #[pin]
-        stream: Option<Stream<S, T>>,
+        // Apart, so that the bodies which pass untouched, most of all, are hardly larger for it.
+        stream: Option<Pin<Box<Stream<S, T>>>>,
     }
 }
 
@@ -82,7 +82,7 @@ impl<B, S, T: Timer> DrainBody<B, S, T> {
     {
         Self {
             inner: Some(inner),
-            stream: Some(Stream {
+            stream: Some(Box::pin(Stream {
                 is_late: signal.is_none(),
                 phase: match signal {
                     Some(signal) => Phase::Open { signal },
@@ -95,7 +95,7 @@ impl<B, S, T: Timer> DrainBody<B, S, T> {
                 patience: PATIENCE,
                 splice: Splice::default(),
                 retry,
-            }),
+            })),
         }
     }
 
@@ -134,11 +134,11 @@ where
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let Some(stream) = this.stream.as_pin_mut() else {
+        let Some(stream) = this.stream else {
             let polled = ready!(inner.poll_frame(cx));
             return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         };
-        Poll::Ready(match ready!(stream.poll_frame(inner, cx)) {
+        Poll::Ready(match ready!(stream.as_mut().poll_frame(inner, cx)) {
             Polled::Next(polled) => polled,
             Polled::Last(polled) => {
                 this.inner.set(None);
@@ -149,7 +149,7 @@ where
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        let has_retry = |stream: &Stream<S, T>| stream.retry.is_some();
+        let has_retry = |stream: &Pin<Box<Stream<S, T>>>| stream.retry.is_some();
         self.inner.as_ref().is_none_or(Body::is_end_stream)
             && !self.stream.as_ref().is_some_and(has_retry)
     }
