@@ -1,3 +1,5 @@
+//! What is done with the responses of a route.
+
 use std::{fmt, str::FromStr};
 
 use http::{HeaderName, HeaderValue, Response};
@@ -125,9 +127,6 @@ impl From<Buffering> for Policy {
 impl Policy {
     /// Sets the field of a response, or removes it.
     pub(super) fn apply<B: Body>(self, response: &mut Response<B>, asked: Asked) {
-        if !self.overriding && response.headers().contains_key(&X_ACCEL_BUFFERING) {
-            return;
-        }
         let value = match self.buffering {
             Buffering::Off => Some(NO),
             Buffering::On => Some(YES),
@@ -135,6 +134,7 @@ impl Policy {
         };
         let fields = response.headers_mut();
         match value {
+            Some(_) if !self.overriding && fields.contains_key(&X_ACCEL_BUFFERING) => {}
             // A full map refuses the field; there is no better answer on a request path.
             Some(value) => drop(fields.try_insert(X_ACCEL_BUFFERING, value)),
             None if self.overriding => drop(fields.remove(X_ACCEL_BUFFERING)),

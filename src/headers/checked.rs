@@ -114,6 +114,8 @@ impl<S: Stage> fmt::Debug for Checked<S> {
 pub(super) struct Rules {
     request: Vec<Checked<OnRequest>>,
     response: Vec<Checked<OnResponse>>,
+    /// The media type that each of the response rules is for; looked at once.
+    media_type: Option<&'static str>,
     /// How many of the response rules have conditions on the request.
     judged: usize,
 }
@@ -129,11 +131,12 @@ impl Unmet {
 }
 
 impl Rules {
-    /// Of responses, without conditions on requests.
-    pub(super) fn unconditional(response: Vec<Checked<OnResponse>>) -> Self {
+    /// Of responses of this media type, on no other condition.
+    pub(super) fn of_type(media_type: &'static str, response: Vec<Checked<OnResponse>>) -> Self {
         Self {
             request: Vec::new(),
             response,
+            media_type: Some(media_type),
             judged: 0,
         }
     }
@@ -157,6 +160,7 @@ impl Rules {
         Ok(Self {
             request,
             response,
+            media_type: None,
             judged,
         })
     }
@@ -191,6 +195,10 @@ impl Rules {
         unmet: Unmet,
         asked: Asked,
     ) {
+        let is = |media_type| media_type::is(response.headers(), media_type);
+        if !self.media_type.is_none_or(is) {
+            return;
+        }
         let mut unmet = unmet.0;
         for rule in &self.response {
             if rule.has_request_conditions() {

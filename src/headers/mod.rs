@@ -50,7 +50,7 @@ use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_layer::Layer;
 
-use self::checked::{Action, Checked, Rules, Unmet, Value, content_type};
+use self::checked::{Action, Checked, Rules, Unmet, Value};
 pub use self::{
     field::{FixedValue, Name},
     rule::{OnRequest, OnResponse, RequestRule, ResponseRule, Rule, Stage},
@@ -94,27 +94,19 @@ impl HeadersLayer {
     /// ```
     #[must_use]
     pub fn sse() -> Self {
-        let rule = |name, action: fn(Value<OnResponse>) -> Action<OnResponse>, value| {
-            let mut rule =
-                Checked::new(name, action(Value::Fixed(HeaderValue::from_static(value))));
-            rule.conditions
-                .push(content_type::<OnResponse>("text/event-stream".into()));
-            rule
-        };
-        let response = vec![
-            rule(
+        let fixed = |value| Value::Fixed(HeaderValue::from_static(value));
+        let rules = vec![
+            Checked::new(
                 header::CACHE_CONTROL,
-                Action::IfAbsent,
-                "no-cache, no-transform",
+                Action::IfAbsent(fixed("no-cache, no-transform")),
             ),
-            rule(
+            Checked::new(
                 HeaderName::from_static("x-accel-buffering"),
-                Action::Insert,
-                "no",
+                Action::Insert(fixed("no")),
             ),
         ];
         Self {
-            rules: Arc::new(Rules::unconditional(response)),
+            rules: Arc::new(Rules::of_type("text/event-stream", rules)),
         }
     }
 }

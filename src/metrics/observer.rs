@@ -1,3 +1,5 @@
+//! What is recorded of one exchange, and when.
+
 use std::{fmt, mem, num::NonZeroU64, sync::Arc, time::Instant};
 
 use bytes::Buf;
@@ -243,14 +245,15 @@ impl Observer for MetricsObserver {
         }
 
         let (kind, seconds) = (self.kind, self.seconds(at));
-        let has_content = !self.asked.has_no_content(head.status);
         let set = self.set(at);
         set.on_response(head.status, kind, seconds);
         let settings = set.settings();
         let first_byte =
             settings.style == Style::Prometheus && matches!(kind, Kind::Stream | Kind::Grpc);
-        let has_events =
-            settings.sse_events && has_content && is_event_stream(head.status, head.headers);
+        // Of another kind is none that has content.
+        let has_events = settings.sse_events
+            && kind == Kind::Stream
+            && is_event_stream(head.status, head.headers);
         let always = settings.live_bytes || settings.frame_gaps || has_events;
         self.looks = Looks::new(first_byte, always);
         self.events = has_events.then(Box::default);
