@@ -1,3 +1,5 @@
+//! The layer that puts comments into quiet event streams.
+
 use std::{
     fmt,
     pin::Pin,
@@ -5,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -43,7 +45,7 @@ use crate::{
 ///
 /// # When there is one
 ///
-/// When the body has had nothing to give for the interval while the server asked for more, also before
+/// When the body has had no byte to give for the interval while the server asked for more, also before
 /// the first event; and each interval after that, as long as it is quiet. The time is noted when
 /// the server first asks in vain; a stream that goes on costs no timer. Only
 /// [between two events](crate::sse::Scanner::is_safe_for_injection): never within a line, nor within
@@ -215,10 +217,15 @@ where
             let Poll::Ready(polled) = this.inner.as_mut().poll_frame(cx) else {
                 break;
             };
-            stream.quiet.as_mut().break_off();
             let last = match polled.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => match stream.splice.pass(data) {
-                    Some(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Some(data) => {
+                        // What puts no byte on the way is as quiet as nothing.
+                        if data.has_remaining() {
+                            stream.quiet.as_mut().break_off();
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                     None => continue,
                 },
                 Some(Ok(Err(trailers))) => Some(Ok(trailers)),

@@ -83,8 +83,8 @@ fn comments_are_put_in_between_events_when_it_is_quiet() {
             &["data: 1\n\n", COMMENT],
         ),
         (
-            "an empty frame too",
-            vec![Wait(9), send(""), Wait(9), Wait(1)],
+            "an empty frame does not",
+            vec![Wait(9), send(""), Wait(1), Wait(9)],
             &["", COMMENT],
         ),
         (
