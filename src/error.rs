@@ -1,3 +1,5 @@
+//! The errors of settings, and the box for those of bodies.
+
 use std::{error::Error, fmt};
 
 /// Why a layer cannot be built, or a setting of one not be made: the sentence names what is wrong

@@ -1,3 +1,5 @@
+//! The status of a gRPC call, as header fields and trailers tell it.
+
 use std::{fmt, num::NonZeroU32};
 
 use http::{HeaderMap, HeaderName};

@@ -70,8 +70,9 @@
 //!   [the table](observe#when-is-a-dropped-body-complete).
 //!
 //! Those that end streams or add to them ([which they are][alter]) keep this of each response that they
-//! leave alone, but that they box its errors and make frames of `Bytes`, and say what they change of the
-//! others.
+//! leave alone, and say what they change of the others. [`KeepAliveLayer`] and [`DrainLayer`] make
+//! frames, and so ask for `Data: From<Bytes>`; [`DrainLayer`] and [`IdleTimeoutLayer`] have errors of
+//! their own, and box them and the body's.
 //!
 //! What no middleware can know: whether a frame that the server took has reached the client.
 //!
@@ -103,8 +104,8 @@
 //!   a policy counts for event streams if it is overriding.
 //! - [`ConcurrencyLimitLayer`] lets callers wait in `poll_ready`, before there is a call: what is outside
 //!   of it neither counts nor times the waiting.
-//! - [`DrainLayer`] is outside of [`KeepAliveLayer`]: its `retry:` begins an event, as far as one can
-//!   tell, and no comment is put into an event.
+//! - [`DrainLayer`] is outside of [`KeepAliveLayer`]: inside, its `retry:` would begin an event, as far
+//!   as one can tell, and a quiet stream would get no comment before that is over.
 //! - [`IdleTimeoutLayer`] is inside of [`KeepAliveLayer`], or it would never strike.
 //!
 //! In axum's `Router::layer` and tower's `Layer` the last one put on is the outermost; in tower's

@@ -1,3 +1,5 @@
+//! How long nothing has come: the timer of the layers that wait for a body.
+
 use std::{
     fmt,
     future::Future,

@@ -1,3 +1,5 @@
+//! The switch: which route has which policy, while the service runs.
+
 use std::{fmt, sync::Arc};
 
 use super::{

@@ -1,3 +1,5 @@
+//! A value that many look at while one changes it.
+
 use std::sync::{
     Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError,
     atomic::{AtomicUsize, Ordering},

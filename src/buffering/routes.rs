@@ -1,3 +1,5 @@
+//! Routes, and which of them a path belongs to.
+
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::Policy;

@@ -1,3 +1,5 @@
+//! The body of a scripted service.
+
 use std::{
     collections::VecDeque,
     fmt,

@@ -21,7 +21,7 @@ use crate::{error::BoxError, unwind::caught};
 
 /// More polls than any check makes: a layer that polls on and on is stopped there, by a panic that
 /// the check catches.
-const POLLS_AT_MOST: usize = 1_000;
+const ENDLESS: usize = 1_000;
 
 /// All that is shared between the clones of one scripted service and the check that runs it.
 #[derive(Debug)]
@@ -114,8 +114,8 @@ impl Actor {
     pub(super) fn poll(&mut self) {
         self.polls += 1;
         assert!(
-            self.polls <= POLLS_AT_MOST,
-            "polled {POLLS_AT_MOST} times: the layer seems to poll on and on"
+            self.polls <= ENDLESS,
+            "polled {ENDLESS} times: the layer seems to poll on and on"
         );
     }
 

@@ -11,7 +11,7 @@ use http::response;
 use super::{
     alarm::Alarm,
     log::{Actor, Exchange, ExchangeSeen, Failure, Given, Hints, Journal},
-    stage::{POLLS_AT_MOST, Stop},
+    stage::{Stop, TURNS_AT_MOST},
     subject::{BoxBody, SubjectFuture},
 };
 use crate::unwind::caught;
@@ -93,7 +93,7 @@ impl<'a> Open<'a> {
     /// Polls for the head as long as there is reason to, and gives the last answer.
     pub(super) fn drive(&mut self) -> Head {
         let mut polled = Head::Pending;
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             let rings = self.alarm.rings();
             polled = self.poll_head();
             if !matches!(polled, Head::Pending) {
@@ -111,7 +111,7 @@ impl<'a> Open<'a> {
     /// Polls for the head even if nobody was woken for it: for checks that are not about wakers.
     pub(super) fn insist(&mut self) -> Head {
         let mut polled = Head::Pending;
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             polled = self.poll_head();
             if !matches!(polled, Head::Pending) {
                 break;
@@ -124,7 +124,7 @@ impl<'a> Open<'a> {
 
     /// Polls for the head until something scripted has come this far.
     pub(super) fn poll_head_until(&mut self, far: fn(&ExchangeSeen) -> bool) -> Result<Head, Stop> {
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             let rings = self.alarm.rings();
             let polled = self.poll_head();
             if far(&self.seen()) {
@@ -175,7 +175,7 @@ impl<'a> Open<'a> {
 
     /// Polls on, even if nobody was woken for it, until the service's body waits.
     pub(super) fn poll_body_until_it_waits(&mut self) -> Result<(), Stop> {
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             self.poll_body();
             if self.seen().response_body.waits {
                 return Ok(());
@@ -186,7 +186,7 @@ impl<'a> Open<'a> {
 
     /// Polls the body until it gives something. Pending if there is no reason to poll on.
     pub(super) fn next(&mut self) -> Given {
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             let rings = self.alarm.rings();
             let given = self.poll_body();
             if !matches!(given, Given::Pending) {
@@ -203,7 +203,7 @@ impl<'a> Open<'a> {
     /// Reads the body as far as it can be.
     pub(super) fn read(&mut self) -> Vec<Given> {
         let mut read = Vec::new();
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             let given = self.next();
             let goes_on = matches!(given, Given::Data { .. } | Given::Trailers(_));
             read.push(given);

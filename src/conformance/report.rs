@@ -1,3 +1,5 @@
+//! What a layer was found to do.
+
 use std::fmt;
 
 /// What a layer leaves as it is: a group of checks, and what it can be

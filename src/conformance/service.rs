@@ -1,3 +1,5 @@
+//! The service that does what a script says.
+
 use std::{
     collections::VecDeque,
     convert::Infallible,

@@ -16,7 +16,7 @@ use super::{
 use crate::unwind::caught;
 
 /// More than any layer needs that has something to do between two polls.
-pub(super) const POLLS_AT_MOST: usize = 100;
+pub(super) const TURNS_AT_MOST: usize = 100;
 
 /// Why a check cannot be made.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl<'a> Stage<'a> {
     /// Polls for readiness as long as there is reason to, and gives the last answer.
     pub(super) fn drive_ready(&mut self) -> Result<Poll<Result<(), Failure>>, Stop> {
         let alarm = Alarm::new();
-        for _ in 0..POLLS_AT_MOST {
+        for _ in 0..TURNS_AT_MOST {
             let rings = alarm.rings();
             let polled = self.poll_ready(&alarm)?;
             if polled.is_ready() {

@@ -1,3 +1,5 @@
+//! The settings, before they are checked.
+
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use ::metrics::{Recorder, SharedString};

@@ -285,6 +285,20 @@ mod tests {
         assert_eq!(label("/", None), "_other");
     }
 
+    #[test]
+    fn both_spellings_of_a_grpc_code_are_of_the_same_one() {
+        for code in (0..GrpcCode::COUNT).map(|code| GrpcCode(u8::try_from(code).unwrap())) {
+            let capitalised = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+            let camel_case = match code.upper_case() {
+                "OK" => "OK".to_owned(),
+                // As the gRPC libraries for Go and their metrics spell it.
+                "CANCELLED" => "Canceled".to_owned(),
+                upper_case => upper_case.split('_').map(capitalised).collect(),
+            };
+            assert_eq!(code.camel_case(), camel_case);
+        }
+    }
+
     fn kind(asked: Asked, status: u16, fields: &[(&str, &str)], is_sized: bool) -> &'static str {
         let mut response = Response::builder().status(status);
         for (name, value) in fields {

@@ -1,3 +1,5 @@
+//! The body that is watched.
+
 use std::{
     fmt,
     pin::Pin,

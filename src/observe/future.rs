@@ -1,3 +1,5 @@
+//! The future that is watched: from the call to the head.
+
 use std::{
     fmt,
     future::Future,

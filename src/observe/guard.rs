@@ -1,3 +1,5 @@
+//! What decides how an exchange ends, and tells it once.
+
 use std::{
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,3 +1,5 @@
+//! The layer of an observer.
+
 use tower_layer::Layer;
 
 use super::Observe;

@@ -1,10 +1,13 @@
+//! When something happens.
+
 use std::{cell::Cell, time::Instant};
 
 /// When something happened: a clock that is read once, and only if somebody asks.
 ///
 /// All hooks that one layer calls for one event are handed the same moment, also those of both parts
 /// of a pair. Whoever asks first reads the clock, the others get the same answer; if nobody asks,
-/// nothing is paid. Layers around each other each have a moment of their own.
+/// nothing is paid. Layers around each other each have a moment of their own. It is lent for the hook,
+/// and not `Sync`: what is to be kept of it is its [`instant`](Self::instant).
 ///
 /// ```
 /// use tower_passthrough::observe::Moment;

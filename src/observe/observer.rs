@@ -1,3 +1,5 @@
+//! Who watches.
+
 use bytes::Buf;
 use http::HeaderMap;
 

@@ -1,3 +1,5 @@
+//! How an exchange ends.
+
 use std::fmt;
 
 /// How an exchange ended.

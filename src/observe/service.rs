@@ -1,3 +1,5 @@
+//! The service that is watched.
+
 use std::task::{Context, Poll};
 
 use http::{Request, Response};

@@ -1,3 +1,5 @@
+//! Exchanges that go on when their connection is no longer HTTP.
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},

@@ -1,3 +1,5 @@
+//! Where events end.
+
 use std::mem;
 
 use bytes::Buf;

@@ -1,3 +1,5 @@
+//! Event streams that are added to, and cut.
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Scanner, lines::BYTE_ORDER_MARK};

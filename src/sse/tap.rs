@@ -1,3 +1,5 @@
+//! The layer that shows events.
+
 use std::fmt;
 
 use bytes::Buf;

@@ -29,7 +29,7 @@ const MORE: u64 = 3;
 /// One of so many streams goes on.
 const GOING_ON: usize = 50;
 const RETRY_MILLIS: RangeInclusive<u64> = 1_000..=5_000;
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(3_600);
 
 /// What a stream does at the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
     source::{Fed, held, send},
 };
 
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(3_600);
 
 /// The signal has been given, the server goes on.
 fn given() -> Signal {

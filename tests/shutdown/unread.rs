@@ -16,6 +16,8 @@ use crate::{
 
 /// That nothing comes can only be seen by waiting: too short a time lets the test pass, and finds less.
 const A_WHILE: Duration = Duration::from_millis(300);
+/// How long nobody takes anything if there is no room: too short a time would leave room.
+const FULL: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_millis(50);
 
 #[tokio::test]
@@ -51,8 +53,5 @@ async fn wait(kind: Kind, proto: Proto) {
 /// Sends until there is no room on the way to the client.
 async fn fill(gate: &Gate) {
     let event = format!("data: {}\n\n", "x".repeat(1 << 16));
-    while timeout(A_WHILE, gate.send(event.clone().into()))
-        .await
-        .is_ok()
-    {}
+    while timeout(FULL, gate.send(event.clone().into())).await.is_ok() {}
 }

@@ -1,3 +1,5 @@
+//! The body that ends between two events.
+
 use std::{
     error::Error,
     fmt,

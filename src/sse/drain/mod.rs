@@ -1,3 +1,5 @@
+//! The layer that ends event streams when it is time, and its settings.
+
 mod body;
 
 use std::{
@@ -82,8 +84,8 @@ use crate::{
 /// Observers outside of this layer see [`Complete`](crate::observe::Outcome::Complete), or
 /// [`BodyError`](crate::observe::Outcome::BodyError) after the grace period; observers inside see
 /// [`Disconnected`](crate::observe::Outcome::Disconnected), since the body is let go before its end.
-/// Around a [`KeepAliveLayer`](super::KeepAliveLayer), not within: a `retry:` line counts as the
-/// beginning of an event there, into which no comment is put.
+/// Around a [`KeepAliveLayer`](super::KeepAliveLayer), not within: there a `retry:` line would count
+/// as the beginning of an event, and a quiet stream would get no comment before that is over.
 ///
 /// # Which responses
 ///
