@@ -30,7 +30,7 @@ use metrics_exporter_prometheus::{Matcher::Suffix, PrometheusBuilder};
 use tower_passthrough::{
     RequestHead,
     capture::{CaptureLayer, Summary},
-    metrics::{DURATION_SECONDS_BUCKETS, MetricsLayer},
+    metrics::{BODY_BYTES_BUCKETS, DURATION_SECONDS_BUCKETS, MetricsLayer},
     observe::Tunnel,
 };
 
@@ -58,6 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Enough to be looked at. One that runs for long needs upkeep: see the example `observability`.
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Suffix("seconds".into()), DURATION_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Suffix("bytes".into()), BODY_BYTES_BUCKETS)?
         .install_recorder()?;
 
     let path = |request: &RequestHead<'_>| request.uri.path().to_owned();

@@ -13,7 +13,11 @@ use axum::{
     response::IntoResponse,
     routing::{get, put},
 };
-use metrics_exporter_prometheus::{self as exporter, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    self as exporter,
+    Matcher::{Full, Suffix},
+    PrometheusBuilder, PrometheusHandle,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
@@ -22,17 +26,19 @@ use tower_passthrough::{
     buffering::{BufferingControl, Policy},
     metrics::{
         BODY_BYTES_BUCKETS, DURATION_SECONDS_BUCKETS, HEAD_SECONDS_BUCKETS,
-        REQUEST_DURATION_SECONDS, RESPONSE_BODY_BYTES, RESPONSE_HEAD_SECONDS,
+        REQUEST_DURATION_SECONDS,
     },
 };
 
 /// Installs the recorder, with buckets: they add up over replicas, summaries do not.
 pub(crate) fn prometheus() -> Result<PrometheusHandle, exporter::BuildError> {
-    let full = |name: &str| Matcher::Full(name.to_owned());
     let prometheus = PrometheusBuilder::new()
-        .set_buckets_for_metric(full(RESPONSE_HEAD_SECONDS), HEAD_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(REQUEST_DURATION_SECONDS), DURATION_SECONDS_BUCKETS)?
-        .set_buckets_for_metric(full(RESPONSE_BODY_BYTES), BODY_BYTES_BUCKETS)?
+        .set_buckets_for_metric(Suffix("_seconds".into()), HEAD_SECONDS_BUCKETS)?
+        .set_buckets_for_metric(
+            Full(REQUEST_DURATION_SECONDS.into()),
+            DURATION_SECONDS_BUCKETS,
+        )?
+        .set_buckets_for_metric(Suffix("_body_bytes".into()), BODY_BYTES_BUCKETS)?
         .install_recorder()?;
     tokio::spawn(upkeep(prometheus.clone()));
     Ok(prometheus)
