@@ -12,7 +12,9 @@
 use std::{
     future,
     io::{self, IoSlice},
+    net::Shutdown,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,10 +23,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpStream,
 };
 
 /// What a client that speaks HTTP/2 sends first: RFC 9113 §3.4.
@@ -41,10 +40,19 @@ pub(crate) fn tune(tcp: &TcpStream) {
     }
 }
 
-/// What hyper gets of the connection. It reads through the half that writes, since the other one
-/// is where the end is watched.
+/// Sets whether a connection that is closed before hyper shuts it down is reset, even if it is the end
+/// of this process that closes it. hyper shuts down what ends well, and drops what does not.
+pub(crate) fn set_reset(tcp: &TcpStream, resets: bool) {
+    let linger = resets.then_some(Duration::ZERO);
+    if let Err(error) = SockRef::from(tcp).set_linger(linger) {
+        tracing::debug!(%error, "no SO_LINGER");
+    }
+}
+
+/// What hyper gets of the connection. It is none of the halves of a `TcpStream`, since the one that
+/// writes ends the stream well when it is dropped, and only then can the connection be reset.
 pub(crate) struct Client {
-    tcp: OwnedWriteHalf,
+    pub(crate) tcp: Arc<TcpStream>,
     /// What hyper is to read first.
     start: Bytes,
 }
@@ -54,8 +62,25 @@ impl Client {
     /// side, even while there is more to read before that end.
     pub(crate) async fn begun(mut tcp: TcpStream) -> io::Result<(Self, impl Future<Output = ()>)> {
         let start = start(&mut tcp).await?;
-        let (watched, tcp) = tcp.into_split();
-        Ok((Self { tcp, start }, left(watched)))
+        let tcp = Arc::new(tcp);
+        let left = left(Arc::clone(&tcp));
+        Ok((Self { tcp, start }, left))
+    }
+
+    /// Tries it until it need not wait for the system.
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll_ready: fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>,
+        mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            ready!(poll_ready(&self.tcp, cx))?;
+            match attempt(&self.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                done => return Poll::Ready(done),
+            }
+        }
     }
 }
 
@@ -73,7 +98,7 @@ async fn start(tcp: &mut TcpStream) -> io::Result<Bytes> {
 /// Being readable is no news as long as nobody reads. Nothing urgent (`PRIORITY`) is ever asked of the
 /// system for a TCP stream of tokio's, so that only the end is left to resolve this.
 #[cfg(target_os = "linux")]
-async fn left(connection: OwnedReadHalf) {
+async fn left(connection: Arc<TcpStream>) {
     if let Err(error) = connection.ready(tokio::io::Interest::PRIORITY).await {
         tracing::debug!(%error, "cannot watch a client");
         future::pending::<()>().await;
@@ -82,7 +107,7 @@ async fn left(connection: OwnedReadHalf) {
 
 /// Elsewhere tokio cannot wait for the end alone, and it is noticed as late as hyper does.
 #[cfg(not(target_os = "linux"))]
-async fn left(connection: OwnedReadHalf) {
+async fn left(connection: Arc<TcpStream>) {
     let _connection = connection;
     future::pending().await
 }
@@ -98,43 +123,40 @@ impl AsyncRead for Client {
             buf.put_slice(&self.start.split_to(first));
             return Poll::Ready(Ok(()));
         }
-        let tcp: &TcpStream = self.tcp.as_ref();
-        loop {
-            ready!(tcp.poll_read_ready(cx))?;
-            match tcp.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-                read => return Poll::Ready(read.map(drop)),
-            }
-        }
+        let read = self.poll(cx, TcpStream::poll_read_ready, |tcp| tcp.try_read_buf(buf));
+        read.map_ok(drop)
     }
 }
 
 impl AsyncWrite for Client {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        self.poll(cx, TcpStream::poll_write_ready, |tcp| tcp.try_write(buf))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        self.poll(cx, TcpStream::poll_write_ready, |tcp| {
+            tcp.try_write_vectored(bufs)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        set_reset(&self.tcp, false);
+        Poll::Ready(SockRef::from(&*self.tcp).shutdown(Shutdown::Write))
     }
 }

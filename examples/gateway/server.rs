@@ -5,7 +5,8 @@
 //! upstream's connection, until it goes on or is gone.
 //!
 //! A stream that breaks ends the connection without its last chunk, or resets its stream. A client of
-//! HTTP/1.0 knows neither, and cannot tell a break from the end of an answer without a length.
+//! HTTP/1.0 knows neither: to it, an answer without a length is over when the connection is (RFC 9112
+//! §6.3). So that connection is reset, which may take with it what the client has not read yet.
 
 use std::{
     convert::Infallible,
@@ -19,12 +20,15 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use futures_util::TryFutureExt;
+use http::{Request, Response, Version};
+use hyper::{
+    body::{Body, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::{
-    client::{Client, tune},
+    client::{Client, set_reset, tune},
     options::Options,
 };
 
@@ -72,19 +76,19 @@ where
             () = stop.cancelled() => return graceful,
             accepted = accept(&listener, places.as_ref()) => accepted,
         };
-        let is_asked = Arc::<AtomicBool>::default();
-        let asked = Arc::clone(&is_asked);
-        let service = service_for(peer).map_request(move |request| {
-            asked.store(true, Ordering::Relaxed);
-            request
-        });
+        let service = service_for(peer);
         let (http, stop, watcher) = (http.clone(), stop.clone(), graceful.watcher());
         tokio::spawn(async move {
             let begun = stop.run_until_cancelled(timeout(patience, Client::begun(tcp)));
             let Some(Ok(Ok((io, left)))) = begun.await else {
                 return tracing::debug!("the client has not begun");
             };
-            let service = TowerToHyperService::new(service);
+            let is_asked = Arc::<AtomicBool>::default();
+            let (asked, tcp) = (Arc::clone(&is_asked), Arc::clone(&io.tcp));
+            let service = service_fn(move |request| {
+                asked.store(true, Ordering::Relaxed);
+                answer(service.clone(), request, &tcp)
+            });
             let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
             let served = watcher.watch(connection);
             until_over(served, left, unasked(&stop, &is_asked)).await;
@@ -106,6 +110,25 @@ fn http(patience: Duration) -> auto::Builder<TokioExecutor> {
         // A client that is gone without a word.
         .keep_alive_interval(Some(Duration::from_secs(20)));
     http
+}
+
+/// Lets nothing but the whole of an answer to HTTP/1.0 look like it.
+fn answer<S, B>(
+    service: S,
+    request: Request<Incoming>,
+    tcp: &Arc<TcpStream>,
+) -> impl Future<Output = Result<Response<B>, Infallible>> + use<S, B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
+{
+    let is_http10 = request.version() == Version::HTTP_10;
+    let http10 = is_http10.then(|| Arc::clone(tcp));
+    service.oneshot(request).inspect_ok(move |response| {
+        if let Some(tcp) = http10 {
+            set_reset(&tcp, response.body().size_hint().exact().is_none());
+        }
+    })
 }
 
 /// Whichever comes first drops the connection.

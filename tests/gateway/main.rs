@@ -20,6 +20,7 @@ mod forwarded;
 #[path = "../common/gate.rs"]
 mod gate;
 mod heads;
+mod http10;
 mod large;
 mod leaving;
 mod options;
