@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) header_timeout: Duration,
 
-    /// How long a client may take for a request head, or be idle over HTTP/1.1.
+    /// How long a client may take for its first request head, in HTTP/1.1 for each.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) client_timeout: Duration,
 

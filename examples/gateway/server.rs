@@ -1,8 +1,9 @@
 //! Accepts the clients' connections and serves them.
 //!
-//! A client has a limit for the head of its request, and none for what follows: streams may be quiet
-//! in either direction. One that stalls in its upload, or stops reading, keeps its place, and the
-//! upstream's connection, until it goes on or is gone.
+//! A client has a limit for the head of its first request, over HTTP/1.1 of each, and none for what
+//! follows: streams may be quiet in either direction. One that stalls in its upload, or stops reading,
+//! keeps its place, and the upstream's connection, until it goes on or is gone. Over HTTP/2 so does one
+//! that has asked once, as long as it answers PINGs.
 //!
 //! A stream that breaks ends the connection without its last chunk, or resets its stream. A client of
 //! HTTP/1.0 knows neither: to it, an answer without a length is over when the connection is (RFC 9112
@@ -91,7 +92,7 @@ where
             });
             let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
             let served = watcher.watch(connection);
-            until_over(served, left, unasked(&stop, &is_asked)).await;
+            until_over(served, left, unasked(patience, &stop, &is_asked)).await;
         });
     }
 }
@@ -147,9 +148,10 @@ async fn until_over(
     }
 }
 
-/// Resolves at the shutdown, if nothing was asked by then: half a request head holds that up in no way.
-async fn unasked(stop: &CancellationToken, is_asked: &AtomicBool) {
-    stop.cancelled().await;
+/// Resolves when it is too late for a first request, if there was none by then. hyper would wait for one
+/// over HTTP/2 without a limit, and half a request head must not hold up the shutdown.
+async fn unasked(patience: Duration, stop: &CancellationToken, is_asked: &AtomicBool) {
+    let _ = timeout(patience, stop.cancelled()).await;
     if is_asked.load(Ordering::Relaxed) {
         future::pending::<()>().await;
     }

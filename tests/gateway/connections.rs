@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{Method, Response};
+use http::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    time::{Duration, sleep},
 };
 
 use crate::{
@@ -140,6 +141,28 @@ async fn a_client_that_does_not_ask_is_sent_away() {
         let mut client = gateway.tcp().await;
         client.write_all(start).await.unwrap();
         gone(&mut client).await;
+    }
+    // It answers PINGs, but that is no request.
+    let http2 = h2::client::handshake(gateway.tcp().await);
+    let (_quiet, connection) = http2.await.unwrap();
+    let _ = soon("the end of a connection", connection).await;
+}
+
+/// Over HTTP/2 exchanges may be quiet, and clients idle between them.
+#[tokio::test]
+async fn a_client_that_has_asked_over_http2_keeps_its_connection() {
+    let mut upstream = Upstream::start().await;
+    let url = format!("http://{}", upstream.address);
+    let gateway = Gateway::start_with(&["--upstream", &url, "--client-timeout", "5"]).await;
+    let (mut client, connection) = h2::client::handshake(gateway.tcp().await).await.unwrap();
+    tokio::spawn(connection);
+    // Longer than it may take.
+    for pause in [Duration::from_millis(5_500), Duration::ZERO] {
+        let get = Request::get(gateway.chat()).body(()).unwrap();
+        let (answer, _) = client.send_request(get, true).unwrap();
+        upstream.arrival().await.answer(Response::new(empty()));
+        soon("an answer", answer).await.unwrap();
+        sleep(pause).await;
     }
 }
 
