@@ -191,8 +191,10 @@ pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool
 /// The members of a field that is a list of tokens, perhaps over several lines. Whatever else stands
 /// among them does not hide them.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).into_iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+    headers.get_all(name).into_iter().flat_map(members)
+}
+
+pub(crate) fn members(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = line.as_bytes().split(|byte| *byte == b',');
+    members.map(<[u8]>::trim_ascii)
 }

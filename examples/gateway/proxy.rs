@@ -128,7 +128,7 @@ impl Proxy {
         remove_hop_by_hop(response.headers_mut());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let upgrade = upgrade.ok_or(Failure::UNASKED_UPGRADE)?;
-            upgrade.accepted_by(&mut response, protocol, &self.tunnels);
+            upgrade.accepted_by(&mut response, protocol, &self.tunnels)?;
         }
         let version = response.version();
         self.via.append_to(response.headers_mut(), version);

@@ -21,7 +21,7 @@ use tower_passthrough::observe::Tunnel;
 use crate::{
     client::tune,
     failure::Failure,
-    fields::{has_bad_host, lists},
+    fields::{has_bad_host, lists, members},
     options::Options,
     server::Peer,
 };
@@ -89,19 +89,27 @@ impl Upgrade {
         })
     }
 
-    /// The head for the client of one that the upstream has accepted.
+    /// The head for the client of one that the upstream has accepted. Fails if that names nothing that
+    /// was asked for; it may name the layers above it, too, as RFC 2817 has it.
     pub(crate) fn accepted_by(
         self,
         response: &mut Response<Incoming>,
         protocol: Option<HeaderValue>,
         tunnels: &TaskTracker,
-    ) {
+    ) -> Result<(), Failure> {
+        let protocol = protocol.unwrap_or_else(|| self.protocol.clone());
+        let is_asked_for =
+            |it: &[u8]| members(&self.protocol).any(|asked| asked.eq_ignore_ascii_case(it));
+        if !members(&protocol).any(is_asked_for) {
+            return Err(Failure::UNASKED_UPGRADE);
+        }
         let upstream = hyper::upgrade::on(&mut *response);
         self.client
             .join(async { upstream.await.map(TokioIo::new) }, tunnels);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol.unwrap_or(self.protocol));
+        headers.insert(UPGRADE, protocol);
+        Ok(())
     }
 }
 

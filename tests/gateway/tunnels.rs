@@ -155,6 +155,40 @@ async fn an_upgrade_that_is_refused_or_not_the_upstreams_is_an_ordinary_exchange
     }
 }
 
+#[tokio::test]
+async fn the_upstream_switches_to_a_protocol_that_was_asked_for() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::in_front_of(upstream.address).await;
+    for (asked_for, switched_to, is_fine) in [
+        ("echo/1", "echo/2", false),
+        ("echo/1", "echo", false),
+        ("echo", "other", false),
+        ("echo, other/1", "Other/1", true),
+        ("TLS/1.2, TLS/1.0", "TLS/1.0, HTTP/1.1", true),
+    ] {
+        let asked = ask(&Protocol::Http1.client(), upgrade(&gateway, asked_for));
+        let switching = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(CONNECTION, "upgrade")
+            .header(UPGRADE, switched_to);
+        let arrival = upstream.arrival().await;
+        let at_upstream = arrival.answer(switching.body(empty()).unwrap());
+        let response = answer_of(asked).await;
+        if is_fine {
+            assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+            assert_eq!(response.headers()[UPGRADE], switched_to);
+        } else {
+            let told = &response.headers()["proxy-status"];
+            assert_eq!(told, "gateway; error=http_upgrade_failed", "{switched_to}");
+            assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+            let server = hyper::upgrade::on(at_upstream);
+            let mut server = TokioIo::new(soon("the upgrade", server).await.unwrap());
+            let end = soon("the end", server.read(&mut [0; 1])).await;
+            assert_eq!(end.unwrap(), 0);
+        }
+    }
+}
+
 /// Asks for a tunnel, over a connection of its own.
 async fn connect(
     gateway: &Gateway,
