@@ -62,6 +62,10 @@ pub(crate) type Connections = Client<Connector, Upload>;
 /// How long nothing may come before the system asks whether the upstream is there, and again.
 const PROBE: Duration = Duration::from_secs(20);
 
+/// How long a connection may be idle and still be used. Many servers close theirs after 5 s, and a request
+/// that crosses with that is lost.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// What is spoken with the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoken {
@@ -76,6 +80,9 @@ pub(crate) enum Spoken {
 /// A pool of connections: as many as are needed over HTTP/1.1, and one over HTTP/2. What exceeds the
 /// exchanges that an upstream allows on that (`SETTINGS_MAX_CONCURRENT_STREAMS`) waits, but no longer
 /// than an upstream may take to answer.
+///
+/// An upstream may close a connection just as a request is sent on it, all the same: that is a 502, and
+/// not sent again, as nobody knows whether it was read.
 ///
 /// Fails if the system has no certificates to trust, and the upstream is to be spoken to over TLS.
 pub(crate) fn connections(
@@ -106,8 +113,12 @@ pub(crate) fn connections(
     let connector = ServiceBuilder::new()
         .timeout(options.connect_timeout)
         .service(connector);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .http2_only(spoken == Spoken::Http2)
-        .build(BoxCloneSyncService::new(connector)))
+    let mut client = Client::builder(TokioExecutor::new());
+    client.pool_timer(TokioTimer::new());
+    if spoken == Spoken::Http2 {
+        client.http2_only(true);
+    } else {
+        client.pool_idle_timeout(IDLE);
+    }
+    Ok(client.build(BoxCloneSyncService::new(connector)))
 }

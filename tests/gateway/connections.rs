@@ -166,6 +166,23 @@ async fn a_client_that_has_asked_over_http2_keeps_its_connection() {
     }
 }
 
+/// The upstream may be about to close it.
+#[tokio::test]
+async fn a_connection_to_the_upstream_that_was_idle_is_not_used_again() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::in_front_of(upstream.address).await;
+    // Less than the 5 s after which many close it.
+    for (connection, pause) in [(0, Duration::from_millis(4_800)), (1, Duration::ZERO)] {
+        let client = Protocol::Http1.client();
+        let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
+        let arrival = upstream.arrival().await;
+        assert_eq!(arrival.connection, connection);
+        arrival.answer(Response::new(empty()));
+        answer_of(asked).await;
+        sleep(pause).await;
+    }
+}
+
 async fn say_byte_by_byte(gateway: &Gateway, said: &[u8]) -> TcpStream {
     let mut client = gateway.tcp().await;
     client.set_nodelay(true).unwrap();
