@@ -44,6 +44,9 @@ use crate::{
     options::Options,
 };
 
+/// How long a first request that is under way at the shutdown may take to arrive.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// The client's side of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -149,9 +152,11 @@ async fn until_over(
 }
 
 /// Resolves when it is too late for a first request, if there was none by then. hyper would wait for one
-/// over HTTP/2 without a limit, and half a request head must not hold up the shutdown.
+/// over HTTP/2 without a limit, and half a request head must not hold up the shutdown for long.
 async fn unasked(patience: Duration, stop: &CancellationToken, is_asked: &AtomicBool) {
-    let _ = timeout(patience, stop.cancelled()).await;
+    if timeout(patience, stop.cancelled()).await.is_ok() {
+        sleep(GRACE).await;
+    }
     if is_asked.load(Ordering::Relaxed) {
         future::pending::<()>().await;
     }

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Gateway, event_stream,
-    raw::gone,
+    raw::{Recorder, gone},
     soon,
     tunnels::upgraded,
     upstream::{Upstream, full, gated, read_end, send},
@@ -104,7 +104,7 @@ async fn a_signal_ends_it_when_all_is_done() {
 
 /// That is so before the first request is there, and between two requests.
 #[tokio::test]
-async fn connections_on_which_nothing_is_under_way_hold_it_up_in_no_way() {
+async fn connections_on_which_nothing_is_under_way_do_not_hold_it_up() {
     let mut upstream = Upstream::start().await;
     let mut gateway = drained_by(&upstream, "3600").await;
     let mut unasking = Vec::new();
@@ -129,6 +129,42 @@ async fn connections_on_which_nothing_is_under_way_hold_it_up_in_no_way() {
     for mut client in unasking {
         gone(&mut client).await;
     }
+}
+
+/// There is little time for the rest of it: a test that was too slow tries again.
+#[tokio::test]
+async fn a_first_request_that_is_under_way_is_answered() {
+    let upstream = Recorder::start().await;
+    for _ in 0..3 {
+        let answer = asked_around_the_signal(&upstream).await;
+        if answer.starts_with("HTTP/1.1 200 OK\r\n") {
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+            return;
+        }
+        assert_eq!(answer, "");
+    }
+    panic!("it is not answered");
+}
+
+async fn asked_around_the_signal(upstream: &Recorder) -> String {
+    let url = format!("http://{}", upstream.address);
+    let mut gateway = Gateway::start_with(&["--upstream", &url, "--drain", "3600"]).await;
+    let mut client = gateway.tcp().await;
+    client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    // Then all connections before it are accepted.
+    get(&gateway.url).await;
+    stop(&mut gateway, "-TERM").await;
+    refuses(&gateway).await;
+    let mut answer = String::new();
+    let asked = async {
+        client.write_all(b"host: a.example\r\n\r\n").await?;
+        client.read_to_string(&mut answer).await
+    };
+    // It fails if the gateway has closed the connection.
+    let _ = soon("the answer or the end", asked).await;
+    let (status, rest) = gateway.process.end().await;
+    assert_eq!(status.code(), Some(0), "{rest}");
+    answer
 }
 
 #[tokio::test]
