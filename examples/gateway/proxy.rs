@@ -10,7 +10,8 @@
 //!
 //! What hyper cannot pass on: interim responses (its server answers `Expect: 100-continue` when the
 //! upstream's connection takes the first of the upload). Over HTTP/1.1, trailers that `Trailer` does
-//! not name, and those of a response when the client did not send `TE: trailers`.
+//! not name, and those of a response when the client did not send `TE: trailers`; and that a 304 to a
+//! GET has a `content-length`.
 
 use std::{
     convert::Infallible,

@@ -31,7 +31,12 @@ async fn responses_without_content_keep_their_head_and_are_complete() {
             (Method::HEAD, StatusCode::OK, None),
             (Method::GET, StatusCode::NO_CONTENT, None),
             (Method::GET, StatusCode::NOT_MODIFIED, None),
+            (Method::GET, StatusCode::NOT_MODIFIED, Some("5")),
+            (Method::HEAD, StatusCode::NOT_MODIFIED, Some("5")),
         ] {
+            // hyper's server writes none for a 304 to a GET.
+            let is_lost = protocol == Protocol::Http1
+                && (&method, status) == (&Method::GET, StatusCode::NOT_MODIFIED);
             let asked = ask(&client, request(method, &gateway.chat(), empty()));
             // Over HTTP/1.1 it is clear from the head that there is no body.
             let (_gate, unknown) = gated();
@@ -48,7 +53,7 @@ async fn responses_without_content_keep_their_head_and_are_complete() {
             let got = response.headers().get(CONTENT_LENGTH);
             assert_eq!(
                 got.map(|got| got.to_str().unwrap()),
-                length,
+                length.filter(|_| !is_lost),
                 "{protocol:?} {spoken:?} {status}"
             );
             assert_eq!(text(response).await, "");
