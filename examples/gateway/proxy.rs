@@ -11,7 +11,8 @@
 //! What hyper cannot pass on: interim responses (its server answers `Expect: 100-continue` when the
 //! upstream's connection takes the first of the upload). Over HTTP/1.1, trailers that `Trailer` does
 //! not name, and those of a response when the client did not send `TE: trailers`; and that a 304 to a
-//! GET has a `content-length`.
+//! GET has a `content-length`. That the target `http://host` of an OPTIONS has no path, and so would
+//! be `*` at the upstream (RFC 9112 §3.2.4): its path is `/` for `Uri`.
 
 use std::{
     convert::Infallible,

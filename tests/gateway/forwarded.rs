@@ -128,7 +128,7 @@ async fn addresses_of_ipv6_are_written_as_their_fields_have_them() {
 
 /// The start of a request, and the target and `X-Forwarded-Host` at the upstream. The host that was
 /// asked for is that of the target, if it has one: RFC 9112 §3.2.2.
-const TARGETS: [(&str, &str, Option<&str>); 11] = [
+const TARGETS: [(&str, &str, Option<&str>); 13] = [
     (
         "GET /a?b=%20 HTTP/1.1\r\nhost: b.example",
         "/a?b=%20",
@@ -155,6 +155,17 @@ const TARGETS: [(&str, &str, Option<&str>); 11] = [
         "OPTIONS * HTTP/1.1\r\nhost: b.example",
         "*",
         Some("b.example"),
+    ),
+    // RFC 9112 §3.2.4 has it `*`: `Uri` does not tell it from the next.
+    (
+        "OPTIONS http://c.example HTTP/1.1\r\nhost: b.example",
+        "/",
+        Some("c.example"),
+    ),
+    (
+        "OPTIONS http://c.example/ HTTP/1.1\r\nhost: b.example",
+        "/",
+        Some("c.example"),
     ),
     (
         "GET http://c.example:81/a?b HTTP/1.1\r\nhost: b.example",
