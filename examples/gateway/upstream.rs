@@ -79,7 +79,8 @@ pub(crate) enum Spoken {
 
 /// A pool of connections: as many as are needed over HTTP/1.1, and one over HTTP/2. What exceeds the
 /// exchanges that an upstream allows on that (`SETTINGS_MAX_CONCURRENT_STREAMS`) waits, but no longer
-/// than an upstream may take to answer.
+/// than an upstream may take to answer. Where HTTP/2 was negotiated, a connection on which no request has
+/// begun for long gets no further one, and ends with its streams.
 ///
 /// An upstream may close a connection just as a request is sent on it, all the same: that is a 502, and
 /// not sent again, as nobody knows whether it was read.

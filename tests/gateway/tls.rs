@@ -5,7 +5,10 @@ use http::{
     header::{CONNECTION, TE, UPGRADE},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Duration, sleep},
+};
 
 use crate::{
     Gateway, event_stream, soon,
@@ -66,6 +69,37 @@ async fn a_connection_over_tls_is_used_again() {
             assert_eq!(text(answer_of(asked).await).await, "whole");
         }
     }
+}
+
+/// hyper's pool takes a connection over HTTP/2 for idle when no request has begun on it for long.
+#[tokio::test]
+async fn a_stream_goes_on_when_its_connection_is_used_no_more() {
+    let mut upstream = Upstream::start_tls(&["h2"]).await;
+    let gateway = in_front_of(&upstream).await;
+    let (upload, body) = gated();
+    let post = request(Method::POST, &gateway.chat(), body);
+    let asked = ask(&Protocol::Http2.client(), post);
+    let arrival = upstream.arrival().await;
+    let (gate, body) = gated();
+    let mut at_upstream = arrival.answer(event_stream(body));
+    let mut response = answer_of(asked).await;
+    // The pool looks each 4 s for what has been there for 4 s.
+    sleep(Duration::from_secs(9)).await;
+    let asked = ask(
+        &Protocol::Http1.client(),
+        request(Method::GET, &gateway.chat(), empty()),
+    );
+    let arrival = upstream.arrival().await;
+    assert_eq!(arrival.connection, 1);
+    arrival.answer(Response::new(empty()));
+    answer_of(asked).await;
+    send(&upload, "more").await;
+    read(at_upstream.body_mut(), "more").await;
+    send(&gate, "data: one\n\n").await;
+    read(response.body_mut(), "data: one\n\n").await;
+    drop((upload, gate));
+    read_end(at_upstream.body_mut()).await;
+    read_end(response.body_mut()).await;
 }
 
 /// With HTTP/2, which TLS would negotiate otherwise, a connection cannot be upgraded.
