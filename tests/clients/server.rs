@@ -46,7 +46,7 @@ pub(crate) struct Settings {
 const KEEP_ALIVE: Duration = Duration::from_millis(20);
 /// Only a test that moves the clock gets there.
 pub(crate) const IDLE: Duration = Duration::from_secs(50);
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Server {
     listener: TcpListener,

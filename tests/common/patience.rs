@@ -5,8 +5,8 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::timeout;
 
-/// Only turns a hang into a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Only turns a hang into a failure: a busy machine may take a minute to start a browser.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Fails what would hang.
 pub(crate) async fn soon<T>(what: &str, awaited: impl Future<Output = T>) -> T {

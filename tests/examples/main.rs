@@ -36,7 +36,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -
     loop {
         match ask().await {
             Ok(it) => return it,
-            Err(last) if start.elapsed() > 3 * PATIENCE => {
+            Err(last) if start.elapsed() > PATIENCE => {
                 panic!("waited in vain for {what}: {last}")
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

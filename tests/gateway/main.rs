@@ -68,6 +68,9 @@ struct Gateway {
 
 const ANY_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
 
+/// What a test does not set does not decide it: neither ends a wait before [`PATIENCE`] does.
+const PATIENT: [[&str; 2]; 2] = [["--connect-timeout", "3600"], ["--client-timeout", "3600"]];
+
 impl Gateway {
     /// In front of the embedded demo.
     async fn start() -> Self {
@@ -93,7 +96,10 @@ impl Gateway {
 
     /// With variables of the environment.
     async fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let arguments = [&ANY_PORTS, arguments].concat();
+        let is_given = |option: &str| arguments.iter().any(|given| given.starts_with(option));
+        let patient = PATIENT.iter().filter(|option| !is_given(option[0]));
+        let patient: Vec<_> = patient.copied().flatten().collect();
+        let arguments = [&ANY_PORTS, &patient[..], arguments].concat();
         let mut process = Process::start_with("gateway", &arguments, environment);
         let gateway = url(&process.line(&["gateway ", "http://"]).await);
         let admin = url(&process.line(&["metrics ", "/metrics"]).await);
