@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::Child,
+    time::{Duration, sleep},
 };
 
 use crate::{
@@ -218,10 +219,19 @@ async fn a_second_signal_ends_it_at_once() {
     }
 }
 
-/// The system's resolver has no way to be told to stop. Here it reads a file of which there is no end.
+/// The system's resolver has no way to be told to stop. Here it reads a file of which there is no end:
+/// glibc does so before it asks DNS, so where DNS is not asked there is nothing to be seen.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test]
 async fn a_name_that_is_being_looked_up_holds_it_up_in_no_way() {
+    // Without the file it is asked.
+    let switch = std::fs::read_to_string("/etc/nsswitch.conf");
+    let is_hosts = |line: &&str| line.trim_start().starts_with("hosts:");
+    let hosts = switch.iter().find_map(|all| all.lines().find(is_hosts));
+    if hosts.is_some_and(|hosts| !hosts.split_whitespace().any(|source| source == "dns")) {
+        println!("not run: names are not looked up in DNS here");
+        return;
+    }
     let aliases = concat!(env!("CARGO_TARGET_TMPDIR"), "/aliases");
     let _ = std::fs::remove_file(aliases);
     assert!(
@@ -244,7 +254,7 @@ async fn a_name_that_is_being_looked_up_holds_it_up_in_no_way() {
         loop {
             match tokio::net::unix::pipe::OpenOptions::new().open_sender(aliases) {
                 Ok(writer) => return writer,
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => sleep(Duration::from_millis(10)).await,
             }
         }
     };
