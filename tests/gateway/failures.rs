@@ -13,6 +13,7 @@ use crate::{
     Gateway,
     raw::{read_head, say},
     soon,
+    tls::CA,
     upstream::{Upstream, full},
     wire::{BOTH, Protocol, answer_of, ask, empty, request, text},
 };
@@ -59,15 +60,23 @@ async fn an_upstream_that_cannot_be_connected_to_is_told_by_the_reason() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = (format!("https://{}", silent.local_addr().unwrap()), silent);
     let unreachable = "the upstream cannot be reached";
-    for (upstream, wanted) in [
-        (&*refusing, (502, "connection_refused", unreachable)),
+    // What connecting takes is not taken from the time for the answer.
+    let short = ["--connect-timeout", "0.5", "--header-timeout", "0.4"];
+    for (upstream, times, wanted) in [
+        (
+            &*refusing,
+            &[][..],
+            (502, "connection_refused", unreachable),
+        ),
         (
             "http://255.255.255.255",
+            &[],
             (502, "destination_unavailable", unreachable),
         ),
         // TCP is there at once, TLS never.
         (
             &silent.0,
+            &short,
             (
                 504,
                 "connection_timeout",
@@ -75,10 +84,8 @@ async fn an_upstream_that_cannot_be_connected_to_is_told_by_the_reason() {
             ),
         ),
     ] {
-        // What connecting takes is not taken from the time for the answer.
-        let options = ["--connect-timeout", "0.5", "--header-timeout", "0.4"];
-        let options = [&["--upstream", upstream], &options[..]].concat();
-        let mut gateway = Gateway::start_with(&options).await;
+        let options = [&["--upstream", upstream], times].concat();
+        let mut gateway = Gateway::start_in(&[("SSL_CERT_FILE", CA)], &options).await;
         for protocol in BOTH {
             let response = answer_of(asked(&gateway, protocol)).await;
             assert_told(&mut gateway, response, wanted).await;
@@ -210,7 +217,7 @@ async fn a_request_that_is_the_clients_fault_is_not_the_upstreams() {
 /// Its head cannot be had, so nobody knows whose it is: hyper refuses it before any layer.
 #[tokio::test]
 async fn a_head_of_a_megabyte_is_refused() {
-    let gateway = Gateway::start().await;
+    let mut gateway = Gateway::start().await;
     let mut tcp = gateway.tcp().await;
     let head = format!(
         "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
@@ -236,4 +243,13 @@ async fn a_head_of_a_megabyte_is_refused() {
     if let Ok(response) = refused.unwrap() {
         assert_eq!(response.status(), 431);
     }
+
+    // It goes on, and nobody else has seen any of it.
+    let small = request(Method::GET, &gateway.url, empty());
+    let served = answer_of(ask(&Protocol::Http2.client(), small)).await;
+    assert_eq!(served.status(), StatusCode::OK);
+    gateway.logs(&["path=\"/\"", "outcome="]).await;
+    let metrics = gateway.metrics().await;
+    let alone: (&[&str], u64) = (&["path=\"_other\"", "status=\"200\""], 1);
+    metrics.assert("http_requests_total", &[alone]);
 }

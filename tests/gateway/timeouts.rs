@@ -22,16 +22,16 @@ async fn an_upstream_that_takes_too_long_to_answer_is_a_504_once_it_has_the_requ
         let mut upstream = Upstream::start().await;
         let url = format!("http://{}", upstream.address);
         let options = ["--upstream", &url, "--connect-timeout", "60"];
-        let options = [&options[..], &["--header-timeout", "0.3"]].concat();
+        let options = [&options[..], &["--header-timeout", "2"]].concat();
         let mut gateway = Gateway::start_with(&options).await;
 
         let (gate, body) = gated();
         let post = request(Method::POST, &gateway.chat(), body);
         let asked = ask(&protocol.client(), post);
         let mut arrival = upstream.arrival().await;
-        for _ in 0..3 {
+        for _ in 0..2 {
             // Slow as it is, it is under way.
-            sleep(Duration::from_millis(600)).await;
+            sleep(Duration::from_millis(2_500)).await;
             send(&gate, "more").await;
             read(arrival.request.body_mut(), "more").await;
         }
@@ -49,7 +49,7 @@ async fn an_upstream_that_takes_too_long_to_answer_is_a_504_once_it_has_the_requ
 async fn a_head_that_has_come_in_time_is_all_that_is_asked_for() {
     let mut upstream = Upstream::start().await;
     let url = format!("http://{}", upstream.address);
-    let options = ["--upstream", &url, "--header-timeout", "3"];
+    let options = ["--upstream", &url, "--header-timeout", "5"];
     let gateway = Gateway::start_with(&options).await;
     let mut under_way = Vec::new();
     for protocol in BOTH {
@@ -58,7 +58,7 @@ async fn a_head_that_has_come_in_time_is_all_that_is_asked_for() {
         upstream.arrival().await.answer(Response::new(body));
         under_way.push((answer_of(asked).await, gate));
     }
-    sleep(Duration::from_millis(3_500)).await;
+    sleep(Duration::from_millis(5_500)).await;
     for (response, gate) in under_way {
         send(&gate, "late").await;
         drop(gate);
@@ -99,7 +99,7 @@ async fn a_request_for_which_the_upstream_has_no_stream_is_a_504() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let options = ["--upstream", &url, "--upstream-h2", "--connect-timeout"];
-    let options = [&options[..], &["2", "--header-timeout", "2"]].concat();
+    let options = [&options[..], &["5", "--header-timeout", "5"]].concat();
     let mut gateway = Gateway::start_with(&options).await;
     let first = asked(&gateway, Protocol::Http1);
     let (tcp, _) = soon("a connection", listener.accept()).await.unwrap();

@@ -16,7 +16,7 @@ use crate::{
     wire::{BOTH, Protocol, answer_of, ask, empty, get, read, request, text},
 };
 
-const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/tls/ca.pem");
+pub(crate) const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/tls/ca.pem");
 
 async fn in_front_of(upstream: &Upstream) -> Gateway {
     let url = format!("https://localhost:{}", upstream.address.port());

@@ -267,10 +267,10 @@ async fn a_deadline_passes_and_a_call_past_it_is_cancelled() {
     let (mut server, mut gateway) = pair().await;
     let client = Client::connect(&gateway).await;
     let mut request = Request::new(text("take your time"));
-    request.set_timeout(Duration::from_secs(2));
+    request.set_timeout(Duration::from_secs(5));
     let asked = tokio::spawn(client.unary(request));
     let mut call = server.call().await;
-    assert_eq!(call.metadata.get("grpc-timeout").unwrap(), "2000000u");
+    assert_eq!(call.metadata.get("grpc-timeout").unwrap(), "5000000u");
     call.reads("take your time").await;
     call.is_dropped().await;
     let status = soon("the deadline", asked).await.unwrap().unwrap_err();
