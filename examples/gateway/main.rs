@@ -90,7 +90,10 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     let admin = bind(&options.admin, "--admin").await?;
     let (upstream, is_demo) = match &options.upstream {
         Some(upstream) => (upstream.clone(), false),
-        None => (demo::start(admin.local_addr()?).await?, true),
+        None => (
+            demo::start(admin.local_addr()?, options.demo_token).await?,
+            true,
+        ),
     };
     greet(&public, &admin, &upstream, is_demo)?;
 

@@ -66,6 +66,10 @@ pub(crate) struct Options {
     /// Serve without the layers, to measure what they cost.
     #[arg(long, hide = true)]
     pub(crate) bare: bool,
+
+    /// How long the demo's model takes for a token, so that a test has the time to look on.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "0.05", value_parser = seconds)]
+    pub(crate) demo_token: Duration,
 }
 
 impl Options {

@@ -32,7 +32,12 @@ struct Answer {
 
 impl Page {
     async fn open(name: &str) -> Self {
-        let gateway = Gateway::start().await;
+        Self::open_with(name, &[]).await
+    }
+
+    /// Of a gateway with these options.
+    async fn open_with(name: &str, options: &[&str]) -> Self {
+        let gateway = Gateway::start_with(options).await;
         let browser = Browser::start(name).await;
         browser.open(&gateway.url).await;
         let page = Self { gateway, browser };
@@ -148,8 +153,8 @@ impl Page {
 #[tokio::test]
 #[ignore = "needs Chromium"]
 async fn tokens_arrive_one_by_one_and_the_plot_is_as_the_server_says() {
-    let page = Page::open("page-tokens").await;
-    page.emulate(1120, 820).await;
+    // Slow, so that there is the time to see it in the middle.
+    let page = Page::open_with("page-tokens", &["--demo-token", "0.4"]).await;
     page.ask().await;
     page.until(
         "the first token",
@@ -168,8 +173,6 @@ async fn tokens_arrive_one_by_one_and_the_plot_is_as_the_server_says() {
         "document.querySelector('#counted-complete').textContent === '1'",
     )
     .await;
-    // The README has it, of a release build.
-    page.picture("page.png.base64").await;
 
     let (held, through) = (page.answer("held").await, page.answer("through").await);
     assert!(through.said.starts_with("A stream is a promise"));
@@ -206,7 +209,8 @@ async fn tokens_arrive_one_by_one_and_the_plot_is_as_the_server_says() {
 #[tokio::test]
 #[ignore = "needs Chromium"]
 async fn a_hang_up_is_counted_as_disconnected_and_stops_the_model() {
-    let page = Page::open("page-hang-up").await;
+    // Slow, so that there is the time to find the button.
+    let page = Page::open_with("page-hang-up", &["--demo-token", "2"]).await;
     page.ask().await;
     page.until(
         "the third token",
@@ -267,15 +271,24 @@ async fn the_switch_turns_proxy_buffering_on_and_off() {
 
 #[tokio::test]
 #[ignore = "needs Chromium"]
-async fn it_fits_a_phone() {
+async fn it_fits_a_desk_and_a_phone() {
     let page = Page::open("page-phone").await;
-    page.emulate(360, 740).await;
-    page.ask().await;
-    page.is_over().await;
-    page.picture("phone.png.base64").await;
-    let widths = "return [document.documentElement.scrollWidth, innerWidth]";
-    let widths = page.browser.run(widths).await;
-    assert_eq!(widths, json!([360, 360]));
+    // The README has the first one, of a release build.
+    for (count, (width, height, name)) in [(1120, 820, "page"), (360, 740, "phone")]
+        .into_iter()
+        .enumerate()
+    {
+        page.emulate(width, height).await;
+        page.ask().await;
+        page.is_over().await;
+        let counted = "document.querySelector('#counted-complete').textContent";
+        page.until("the count", &format!("{counted} === '{}'", count + 1))
+            .await;
+        page.picture(&format!("{name}.png.base64")).await;
+        let widths = "return [document.documentElement.scrollWidth, innerWidth]";
+        let widths = page.browser.run(widths).await;
+        assert_eq!(widths, json!([width, width]));
+    }
     let sections = "return [...document.querySelectorAll('section')]
         .map(section => section.getBoundingClientRect().left)";
     let lefts = page.browser.run(sections).await;

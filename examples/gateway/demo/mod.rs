@@ -1,5 +1,5 @@
-//! The embedded upstream: answers like an LLM behind an OpenAI-shaped API, a token every 50 ms, and
-//! serves a page that shows when they arrive.
+//! The embedded upstream: answers like an LLM behind an OpenAI-shaped API, a token every 50 ms by
+//! default, and serves a page that shows when they arrive.
 
 mod answers;
 
@@ -22,17 +22,15 @@ use tokio::{net::TcpListener, time::sleep};
 use self::answers::{Answer, Answers};
 use crate::upstream::Upstream;
 
-const TOKEN_EVERY: Duration = Duration::from_millis(50);
-
 const ANSWER: &str = "A stream is a promise kept a little at a time. Each of these words left the \
     model 50 ms after the one before, and you read it before the next one was made: nothing on \
     the way waits for the end. Hang up now, and the model stops at once.";
 
 const PAGE: &str = include_str!("page.html");
 
-/// Serves the demo on a loopback port of its own. Its page asks the gateway's operators' port for
-/// what was counted.
-pub(crate) async fn start(admin: SocketAddr) -> Result<Upstream, Box<dyn Error>> {
+/// Serves the demo on a loopback port of its own, a token after each `pause`. Its page asks the
+/// gateway's operators' port for what was counted.
+pub(crate) async fn start(admin: SocketAddr, pause: Duration) -> Result<Upstream, Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let listener = listener.tap_io(|tcp| {
@@ -43,7 +41,7 @@ pub(crate) async fn start(admin: SocketAddr) -> Result<Upstream, Box<dyn Error>>
     let page = PAGE.replace("{{admin}}", &format!("http://{admin}"));
     let answers = Answers::default();
     let to_ask = answers.clone();
-    let chat = post(move |body| chat(body, answers));
+    let chat = post(move |body| chat(body, answers, pause));
     let routes = Router::new()
         .route("/buffered/v1/chat/completions", chat.clone())
         .layer(map_response(buffered))
@@ -67,28 +65,30 @@ async fn buffered(response: Response) -> Response {
 }
 
 /// Takes the body whatever its content type, for the sake of `curl -d`.
-async fn chat(body: Bytes, answers: Answers) -> Response {
+async fn chat(body: Bytes, answers: Answers, pause: Duration) -> Response {
     match serde_json::from_slice::<Value>(&body) {
         Err(error) => {
             let message = format!("the body is not JSON: {error}");
             let error = json!({ "error": { "message": message, "type": "invalid_request_error" } });
             (StatusCode::BAD_REQUEST, Json(error)).into_response()
         }
-        Ok(asked) if asked["stream"] == true => Sse::new(chunks(answers.begin())).into_response(),
-        Ok(_) => completion().await.into_response(),
+        Ok(asked) if asked["stream"] == true => {
+            Sse::new(chunks(answers.begin(), pause)).into_response()
+        }
+        Ok(_) => completion(pause).await.into_response(),
     }
 }
 
 /// The answer as it is made.
-fn chunks(answer: Answer) -> impl Stream<Item = Result<Event, Infallible>> {
+fn chunks(answer: Answer, pause: Duration) -> impl Stream<Item = Result<Event, Infallible>> {
     let start = (json!({ "role": "assistant", "content": "" }), Value::Null);
     let tokens = tokens().map(|token| (json!({ "content": token }), Value::Null));
     let stop = (json!({}), "stop".into());
     let deltas = std::iter::once(start).chain(tokens).chain([stop]);
     let chunks = deltas.map(Some).chain([None]);
-    stream::unfold((answer, chunks), |(answer, mut chunks)| async {
+    stream::unfold((answer, chunks), move |(answer, mut chunks)| async move {
         let chunk = chunks.next()?;
-        sleep(TOKEN_EVERY).await;
+        sleep(pause).await;
         let data = match chunk {
             Some((delta, finish_reason)) => json!({
                 "id": format!("chatcmpl-{}", answer.number),
@@ -106,9 +106,9 @@ fn chunks(answer: Answer) -> impl Stream<Item = Result<Event, Infallible>> {
 }
 
 /// The answer when it is made.
-async fn completion() -> Json<Value> {
+async fn completion(pause: Duration) -> Json<Value> {
     for _ in tokens() {
-        sleep(TOKEN_EVERY).await;
+        sleep(pause).await;
     }
     Json(json!({
         "id": "chatcmpl-demo",
