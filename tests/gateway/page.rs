@@ -98,6 +98,11 @@ impl Page {
         text.as_str().unwrap().to_owned()
     }
 
+    async fn focused(&self) -> Value {
+        let script = "return document.activeElement.id";
+        self.browser.run(script).await
+    }
+
     /// What the demo's server says of the answers, in the order in which they were begun.
     async fn sent(&self, number: u32) -> Value {
         let url = format!("{}/demo/answers/{number}", self.gateway.url);
@@ -219,6 +224,8 @@ async fn a_hang_up_is_counted_as_disconnected_and_stops_the_model() {
     .await;
     page.press(&[TAB, SPACE]).await;
     page.is_over().await;
+    // Who uses a keyboard can go on from there.
+    assert_eq!(page.focused().await, "ask");
     page.until(
         "what became of it",
         "document.querySelector('#hung-up').textContent.startsWith('The model')",
