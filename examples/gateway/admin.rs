@@ -90,7 +90,7 @@ fn origins(gateway: SocketAddr) -> Result<Vec<HeaderValue>, InvalidHeaderValue> 
         SocketAddr::V4(it) => it.ip().to_string(),
         SocketAddr::V6(it) => format!("[{}]", it.ip()),
     };
-    let hosts = [host.as_str(), "localhost", "127.0.0.1"].into_iter();
+    let hosts = [host.as_str(), "localhost", "127.0.0.1", "[::1]"].into_iter();
     hosts
         .map(|host| format!("http://{host}{port}").parse())
         .collect()

@@ -4,9 +4,11 @@ use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN},
 };
+use tokio::net::TcpListener;
 
 use crate::{
     Gateway,
+    process::{Process, url},
     upstream::{Upstream, full},
     wire::{BOTH, Protocol, answer_of, ask, empty, get, request, text},
 };
@@ -125,10 +127,12 @@ async fn no_page_may_ask_but_that_of_the_demo() {
     let without = Gateway::in_front_of(upstream.address).await;
     let own = |gateway: &Gateway| gateway.url.clone();
     let local = |gateway: &Gateway| gateway.url.replace("127.0.0.1", "localhost");
+    let local_v6 = |gateway: &Gateway| gateway.url.replace("127.0.0.1", "[::1]");
     let own_of_admin = |gateway: &Gateway| gateway.admin.clone();
     for (gateway, origin, allowed) in [
         (&with_demo, own(&with_demo), true),
         (&with_demo, local(&with_demo), true),
+        (&with_demo, local_v6(&with_demo), true),
         (&with_demo, "http://evil.example".to_owned(), false),
         (&with_demo, own_of_admin(&with_demo), false),
         (&with_demo, "null".to_owned(), false),
@@ -150,6 +154,25 @@ async fn no_page_may_ask_but_that_of_the_demo() {
         assert_eq!((answer.status(), field), wanted, "{origin}");
         let removed = admin(gateway, Method::DELETE, "/buffering/a", "").await;
         assert_eq!(removed.0 == StatusCode::OK, allowed, "{origin}");
+    }
+}
+
+/// An address that stands for all cannot be asked: the page is given one that can.
+#[tokio::test]
+async fn the_page_is_told_an_address_that_it_can_ask() {
+    for (admin, told) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "[::1]")] {
+        if TcpListener::bind(admin).await.is_err() {
+            println!("not run: {admin} is not there");
+            continue;
+        }
+        let arguments = ["--listen", "127.0.0.1:0", "--admin", admin];
+        let mut process = Process::start("gateway", &arguments);
+        let gateway = url(&process.line(&["gateway ", "http://"]).await);
+        let admin = url(&process.line(&["metrics ", "/metrics"]).await);
+        let (_, port) = admin.rsplit_once(':').unwrap();
+        let page = text(get(&gateway).await).await;
+        let told = format!("const admin = 'http://{told}:{port}',");
+        assert!(page.contains(&told), "{told}: {page}");
     }
 }
 

@@ -3,7 +3,13 @@
 
 mod answers;
 
-use std::{convert::Infallible, error::Error, future::ready, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::ready,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -38,7 +44,7 @@ pub(crate) async fn start(admin: SocketAddr, pause: Duration) -> Result<Upstream
             tracing::debug!(%error, "no TCP_NODELAY");
         }
     });
-    let page = PAGE.replace("{{admin}}", &format!("http://{admin}"));
+    let page = PAGE.replace("{{admin}}", &format!("http://{}", reachable(admin)));
     let answers = Answers::default();
     let to_ask = answers.clone();
     let chat = post(move |body| chat(body, answers, pause));
@@ -53,6 +59,17 @@ pub(crate) async fn start(admin: SocketAddr, pause: Duration) -> Result<Upstream
         .route("/", get(move || async { Html(page) }));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     Ok(format!("http://{address}").parse()?)
+}
+
+/// Where a page of this machine finds what listens there, be it on all addresses.
+fn reachable(mut listening: SocketAddr) -> SocketAddr {
+    if listening.ip().is_unspecified() {
+        listening.set_ip(match listening {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listening
 }
 
 /// The middleware that many have written: to look at a response, it waits for all of it.
