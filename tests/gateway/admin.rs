@@ -1,16 +1,22 @@
 //! What operators ask on the port of their own.
 
+use std::collections::BTreeSet;
+
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN},
 };
 use tokio::net::TcpListener;
+use tower_passthrough::metrics::{
+    REQUEST_BODY_BYTES, REQUEST_DURATION_SECONDS, RESPONSE_BODY_BYTES, RESPONSE_FIRST_BYTE_SECONDS,
+    RESPONSE_HEAD_SECONDS, SSE_EVENT_GAP_SECONDS, SSE_FIRST_EVENT_SECONDS,
+};
 
 use crate::{
-    Gateway,
+    Gateway, event_stream,
     process::{Process, url},
-    upstream::{Upstream, full},
-    wire::{BOTH, Protocol, answer_of, ask, empty, get, request, text},
+    upstream::{Upstream, full, gated, read_end, send},
+    wire::{BOTH, Protocol, answer_of, ask, empty, get, read, request, text},
 };
 
 /// The status and the body.
@@ -173,6 +179,55 @@ async fn the_page_is_told_an_address_that_it_can_ask() {
         let page = text(get(&gateway).await).await;
         let told = format!("const admin = 'http://{told}:{port}',");
         assert!(page.contains(&told), "{told}: {page}");
+    }
+}
+
+/// Summaries, which the exporter makes of what it is told no buckets of, do not add up over replicas.
+#[tokio::test]
+async fn all_histograms_have_buckets() {
+    let mut upstream = Upstream::start().await;
+    let mut gateway = Gateway::in_front_of(upstream.address).await;
+    let client = Protocol::Http1.client();
+    let asked = ask(&client, request(Method::POST, &gateway.chat(), full("{}")));
+    let plain = upstream.arrival().await;
+    plain.answer(Response::new(full("whole")));
+    assert_eq!(text(answer_of(asked).await).await, "whole");
+    gateway.logs(&["outcome=complete"]).await;
+
+    let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
+    let (gate, body) = gated();
+    upstream.arrival().await.answer(event_stream(body));
+    let mut response = answer_of(asked).await;
+    for event in ["data: one\n\n", "data: two\n\n"] {
+        send(&gate, event).await;
+        read(response.body_mut(), event).await;
+    }
+    drop(gate);
+    read_end(response.body_mut()).await;
+    gateway.logs(&["outcome=complete"]).await;
+
+    let metrics = gateway.metrics().await;
+    let all = metrics.to_string();
+    assert!(!all.contains("quantile="), "{all}");
+    assert!(!all.contains(" summary\n"), "{all}");
+    let histograms = all.lines().filter_map(|line| {
+        let line = line.strip_prefix("# TYPE ")?;
+        line.strip_suffix(" histogram")
+    });
+    let histograms: BTreeSet<_> = histograms.collect();
+    let wanted = [
+        REQUEST_BODY_BYTES,
+        REQUEST_DURATION_SECONDS,
+        RESPONSE_BODY_BYTES,
+        RESPONSE_FIRST_BYTE_SECONDS,
+        RESPONSE_HEAD_SECONDS,
+        SSE_EVENT_GAP_SECONDS,
+        SSE_FIRST_EVENT_SECONDS,
+    ];
+    assert_eq!(histograms, BTreeSet::from(wanted));
+    for histogram in wanted {
+        let buckets = metrics.samples(&format!("{histogram}_bucket"));
+        assert!(!buckets.is_empty(), "{histogram}: {all}");
     }
 }
 
