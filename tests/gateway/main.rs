@@ -3,6 +3,10 @@
 //! No clock decides what is right: whoever produces is gated by the test, so that what must have
 //! arrived is read while nothing more can come. Timeouts only turn a hang into a failure.
 //!
+//! Some are about time or about memory, and leave ample room. In `timeouts`, and for the deadline of
+//! gRPC, seconds must do for what comes before the time is over. `page` looks at a model that goes on by
+//! itself, but slowly. `large` and `soak` measure.
+//!
 //! `cargo test --all-features` builds the example afresh. `--test gateway` alone does not: then
 //! run `cargo build --example gateway --all-features` before it.
 #![allow(

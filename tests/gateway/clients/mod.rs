@@ -2,7 +2,7 @@
 //! that the test drives.
 //!
 //! What a client has been given it reports, a line each. The next event is not made before the one
-//! before is reported: so it is order that is tested, and not the clock.
+//! before is reported: so it is order that is tested, and not the clock, but for gRPC's deadline.
 //!
 //! Those that need more than Rust are ignored, by modules: `cargo test --all-features --test gateway
 //! -- --ignored clients::curl`. `.ci/run` shows how to get what they need.
