@@ -13,7 +13,7 @@ use crate::{Gateway, soon};
 /// Sends these bytes, and reads until the gateway closes the connection.
 pub(crate) async fn say(gateway: &Gateway, said: &[u8]) -> String {
     let mut tcp = gateway.tcp().await;
-    tcp.write_all(said).await.unwrap();
+    soon("the gateway", tcp.write_all(said)).await.unwrap();
     read_answer(&mut tcp).await
 }
 

@@ -105,7 +105,8 @@ async fn a_request_for_which_the_upstream_has_no_stream_is_a_504() {
     let (tcp, _) = soon("a connection", listener.accept()).await.unwrap();
     let mut upstream = h2::server::Builder::new();
     let upstream = upstream.max_concurrent_streams(1).handshake(tcp);
-    let mut upstream: h2::server::Connection<_, Bytes> = upstream.await.unwrap();
+    let mut upstream: h2::server::Connection<_, Bytes> =
+        soon("the preface", upstream).await.unwrap();
     let (_request, mut answer) = soon("a request", upstream.accept()).await.unwrap().unwrap();
     let mut body = answer.send_response(Response::new(()), false).unwrap();
     // All others at once; but the first keeps them from coming.

@@ -15,7 +15,7 @@ use super::{
     websocket::{accept, next, passes},
 };
 use crate::{
-    Gateway,
+    Gateway, soon,
     upstream::{Upstream, fail, full},
     wire::{Protocol, answer_of, ask, request, text},
 };
@@ -184,6 +184,7 @@ async fn the_client_that_nginx_tells_of_is_believed_if_asked_to() {
 async fn a_websocket_passes_both() {
     let (mut upstream, mut gateway, nginx) = row("socket", &[]).await;
     let connecting = client_async("ws://test/socket", nginx.connect().await);
+    let connecting = soon("the upgrade", connecting);
     let (client, (mut server, _)) = tokio::join!(connecting, accept(&mut upstream));
     let (mut client, _) = client.unwrap();
     let large = Message::binary(vec![7; 1_000_000]);

@@ -35,7 +35,8 @@ struct Client(Grpc<Channel>);
 impl Client {
     async fn connect(gateway: &Gateway) -> Self {
         let endpoint = Endpoint::from_shared(gateway.url.clone()).unwrap();
-        Self(Grpc::new(endpoint.connect().await.unwrap()))
+        let connected = soon("a connection", endpoint.connect()).await;
+        Self(Grpc::new(connected.unwrap()))
     }
 
     async fn unary(mut self, request: Request<Text>) -> Result<Response<Text>, Status> {
