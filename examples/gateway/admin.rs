@@ -46,7 +46,7 @@ pub(crate) fn prometheus() -> Result<PrometheusHandle, exporter::BuildError> {
 
 /// Takes in what the histograms have gathered, which otherwise only a scrape does.
 async fn upkeep(prometheus: PrometheusHandle) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
         prometheus.run_upkeep();

@@ -15,13 +15,13 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::TryFutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use http::{Request, Response, Version};
 use hyper::{
     body::{Body, Incoming},
@@ -37,7 +37,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service};
 
 use crate::{
     client::{Client, set_reset, tune},
@@ -66,7 +66,7 @@ pub(crate) async fn serve<M, S, B>(
 where
     M: Fn(Peer) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Send + 'static,
     S::Future: Send,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
@@ -80,7 +80,7 @@ where
             () = stop.cancelled() => return graceful,
             accepted = accept(&listener, places.as_ref()) => accepted,
         };
-        let service = service_for(peer);
+        let service = Mutex::new(service_for(peer));
         let (http, stop, watcher) = (http.clone(), stop.clone(), graceful.watcher());
         tokio::spawn(async move {
             let begun = stop.run_until_cancelled(timeout(patience, Client::begun(tcp)));
@@ -91,7 +91,7 @@ where
             let (asked, tcp) = (Arc::clone(&is_asked), Arc::clone(&io.tcp));
             let service = service_fn(move |request| {
                 asked.store(true, Ordering::Relaxed);
-                answer(service.clone(), request, &tcp)
+                answer(&service, request, &tcp)
             });
             let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
             let served = watcher.watch(connection);
@@ -117,8 +117,11 @@ fn http(patience: Duration) -> auto::Builder<TokioExecutor> {
 }
 
 /// Lets nothing but the whole of an answer to HTTP/1.0 look like it.
+///
+/// Calls the connection's service itself, without waiting until it is ready: what is behind it always
+/// is. hyper's adapter clones it for each request, and waits; that would be much of what layers cost.
 fn answer<S, B>(
-    service: S,
+    service: &Mutex<S>,
     request: Request<Incoming>,
     tcp: &Arc<TcpStream>,
 ) -> impl Future<Output = Result<Response<B>, Infallible>> + use<S, B>
@@ -127,12 +130,16 @@ where
     B: Body,
 {
     let is_http10 = request.version() == Version::HTTP_10;
-    let http10 = is_http10.then(|| Arc::clone(tcp));
-    service.oneshot(request).inspect_ok(move |response| {
-        if let Some(tcp) = http10 {
-            set_reset(&tcp, response.body().size_hint().exact().is_none());
-        }
-    })
+    let mut service = service.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = service.call(request);
+    if !is_http10 {
+        return answer.left_future();
+    }
+    let tcp = Arc::clone(tcp);
+    let answer = answer.inspect_ok(move |response| {
+        set_reset(&tcp, response.body().size_hint().exact().is_none());
+    });
+    answer.right_future()
 }
 
 /// Whichever comes first drops the connection.
