@@ -66,7 +66,7 @@ type Load = fn(&str) -> (Command, [&'static str; 2]);
 const WRK: [&str; 2] = ["Requests/sec:", "\n"];
 const H2LOAD: [&str; 2] = ["s, ", " req/s"];
 
-const LOADS: [(&str, Load); 3] = [
+const LOADS: [(&str, Load); 4] = [
     ("small responses, HTTP/1.1 (wrk)", |gateway| {
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c32", "-d1s", &format!("{gateway}/small")]);
@@ -81,6 +81,11 @@ const LOADS: [(&str, Load); 3] = [
         let mut wrk = Command::new("wrk");
         wrk.args(["-t1", "-c32", "-d1s", &format!("{gateway}/events")]);
         (wrk, WRK)
+    }),
+    ("streams of 1,000 events, HTTP/2 (h2load)", |gateway| {
+        let mut h2load = Command::new("h2load");
+        h2load.args(["-c4", "-m8", "-t1", "-D1", &format!("{gateway}/events")]);
+        (h2load, H2LOAD)
     }),
 ];
 
