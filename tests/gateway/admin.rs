@@ -13,9 +13,9 @@ use tower_passthrough::metrics::{
 };
 
 use crate::{
-    Gateway, event_stream,
+    Gateway, open_chat,
     process::{Process, url},
-    upstream::{Upstream, full, gated, read_end, send},
+    upstream::{Upstream, full, read_end, send},
     wire::{BOTH, Protocol, answer_of, ask, empty, get, read, request, text},
 };
 
@@ -194,10 +194,7 @@ async fn all_histograms_have_buckets() {
     assert_eq!(text(answer_of(asked).await).await, "whole");
     gateway.logs(&["outcome=complete"]).await;
 
-    let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
-    let (gate, body) = gated();
-    upstream.arrival().await.answer(event_stream(body));
-    let mut response = answer_of(asked).await;
+    let (gate, mut response) = open_chat(&client, &gateway, &mut upstream).await;
     for event in ["data: one\n\n", "data: two\n\n"] {
         send(&gate, event).await;
         read(response.body_mut(), event).await;

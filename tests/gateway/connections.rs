@@ -12,11 +12,11 @@ use tokio::{
 };
 
 use crate::{
-    Gateway, event_stream,
+    Gateway, open_chat,
     raw::{Heard, Recorder, gone, read_head},
     soon,
     tunnels::upgraded,
-    upstream::{Upstream, gated},
+    upstream::Upstream,
     wire::{Protocol, answer_of, ask, empty, request},
 };
 
@@ -32,10 +32,7 @@ async fn the_next_connection_is_accepted_when_one_leaves() {
     let mut upstream = Upstream::start().await;
     let gateway = with_one_place(&upstream).await;
     let client = Protocol::Http2.client();
-    let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
-    let (_gate, body) = gated();
-    upstream.arrival().await.answer(event_stream(body));
-    let response = answer_of(asked).await;
+    let (_gate, response) = open_chat(&client, &gateway, &mut upstream).await;
     let mut waiting = gateway.tcp().await;
     waiting.write_all(WAITING).await.unwrap();
 

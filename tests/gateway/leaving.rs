@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Gateway, WAYS, event_stream,
+    Gateway, WAYS, event_stream, open_chat,
     raw::{gone, read_head},
     soon,
     tls::CA,
@@ -217,10 +217,7 @@ async fn an_upstream_that_breaks_in_mid_stream_breaks_the_clients_stream() {
         let mut upstream = Upstream::start().await;
         let mut gateway = Gateway::speaking(spoken, upstream.address).await;
         let client = protocol.client();
-        let asked = ask(&client, request(Method::POST, &gateway.chat(), full("{}")));
-        let (gate, body) = gated();
-        upstream.arrival().await.answer(event_stream(body));
-        let mut response = answer_of(asked).await;
+        let (gate, mut response) = open_chat(&client, &gateway, &mut upstream).await;
         send(&gate, "data: one\n\n").await;
         read(response.body_mut(), "data: one\n\n").await;
 

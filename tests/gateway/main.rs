@@ -55,13 +55,16 @@ mod wire;
 
 use std::{fmt, net::SocketAddr};
 
-use http::{Response, header::CONTENT_TYPE};
+use http::{Method, Response, header::CONTENT_TYPE};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use tokio::net::TcpStream;
 
 use crate::{
     patience::{PATIENCE, soon},
     process::{Process, url},
-    wire::{Body, Protocol, get, text},
+    upstream::{Gate, Upstream, full, gated},
+    wire::{Body, Protocol, answer_of, ask, get, read, request, text},
 };
 
 struct Gateway {
@@ -174,6 +177,20 @@ impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Asks for a chat that the test feeds. Its head has come.
+async fn open_chat(
+    client: &Client<HttpConnector, Body>,
+    gateway: &Gateway,
+    upstream: &mut Upstream,
+) -> (Gate, Response<Incoming>) {
+    let asked = ask(client, request(Method::POST, &gateway.chat(), full("{}")));
+    let (gate, body) = gated();
+    let mut at_upstream = upstream.arrival().await.answer(event_stream(body));
+    // With a body that is not read, a server of hyper's may not notice that its client has gone.
+    read(at_upstream.body_mut(), "{}").await;
+    (gate, answer_of(asked).await)
 }
 
 fn event_stream(body: Body) -> Response<Body> {

@@ -1,9 +1,9 @@
 //! The gateway as a program: its demo, its metrics, how it starts and ends.
 
-use crate::{CHAT_LABELS, Gateway, event_stream};
+use crate::{CHAT_LABELS, Gateway};
 use crate::{
-    soon,
-    upstream::{Upstream, full, gated},
+    open_chat, soon,
+    upstream::{Upstream, full},
     wire::{Protocol, answer_of, ask, empty, get, request, text},
 };
 use http::{
@@ -72,10 +72,8 @@ async fn metrics_count_every_exchange_once_in_buckets() {
         gateway.logs(&["outcome=complete"]).await;
     }
     for _ in 0..2 {
-        let asked = ask(&client, request(Method::POST, &gateway.chat(), full("{}")));
-        let (gate, body) = gated();
-        upstream.arrival().await.answer(event_stream(body));
-        drop(answer_of(asked).await);
+        let (gate, response) = open_chat(&client, &gateway, &mut upstream).await;
+        drop(response);
         soon("the hang-up at the upstream", gate.closed()).await;
         gateway.logs(&["outcome=disconnected"]).await;
     }

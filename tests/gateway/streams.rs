@@ -3,11 +3,11 @@
 use http::{Method, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
 
-use crate::{CHAT_LABELS, Gateway, WAYS, event_stream};
+use crate::{CHAT_LABELS, Gateway, WAYS};
 use crate::{
-    soon,
+    open_chat, soon,
     upstream::{Upstream, fail, full, gated, read_end, send},
-    wire::{BOTH, answer_of, ask, empty, read, request, text},
+    wire::{BOTH, answer_of, ask, read, request, text},
 };
 
 #[tokio::test]
@@ -16,12 +16,8 @@ async fn tokens_arrive_while_the_producer_is_blocked() {
         let mut upstream = Upstream::start().await;
         let mut gateway = Gateway::speaking(spoken, upstream.address).await;
         let client = protocol.client();
-
-        let asked = ask(&client, request(Method::POST, &gateway.chat(), full("{}")));
-        let (gate, body) = gated();
-        upstream.arrival().await.answer(event_stream(body));
         // There is no event yet, but the head is here.
-        let mut response = answer_of(asked).await;
+        let (gate, mut response) = open_chat(&client, &gateway, &mut upstream).await;
         assert_eq!(response.headers()["x-accel-buffering"], "no");
         assert_eq!(
             response.headers()["cache-control"],
@@ -81,10 +77,7 @@ async fn a_quiet_event_stream_is_kept_alive_between_two_events() {
     let gateway = Gateway::start_with(&["--upstream", &url, "--keep-alive", "0.1"]).await;
     for protocol in BOTH {
         let client = protocol.client();
-        let asked = ask(&client, request(Method::GET, &gateway.chat(), empty()));
-        let (gate, body) = gated();
-        upstream.arrival().await.answer(event_stream(body));
-        let mut response = answer_of(asked).await;
+        let (gate, mut response) = open_chat(&client, &gateway, &mut upstream).await;
         send(&gate, "data: one\n\n").await;
         let mut all = String::new();
         while !all.contains("data: one\n\n: keep-alive\n") {
