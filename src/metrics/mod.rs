@@ -120,9 +120,9 @@
 //! [that was given](MetricsLayerBuilder::recorder). What is recorded before one is installed is
 //! lost. The in-flight gauge comes down in the recorder in which it went up.
 //!
-//! - The first exchange for a recorder starts a thread, and waits for it: a new thread has no recorder
-//!   of its own, and so tells whether this one is there for all. If none can be started, the next
-//!   exchange tries again.
+//! - The first exchange of a layer for a recorder that was not given starts a thread, and waits for it:
+//!   a new thread has no recorder of its own, and so tells whether this one is there for all. If none
+//!   can be started, the next exchange tries again.
 //! - Handles of an installed recorder are kept for
 //!   [some seconds](MetricsLayerBuilder::handle_ttl): a known label set costs no allocation. A
 //!   recorder that is local to a thread is asked each time; that is for tests. If one takes the
